@@ -1,0 +1,52 @@
+# Two commands: `make demo` trains and predicts on simulated scans; `make test` checks everything.
+# Both need Python 3.11 or newer with pip, and make; they keep what they install in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types unit wheel clean
+
+demo: .venv/.installed
+	BIN="$(abspath $(BIN))" sh docs/demo.sh
+
+test: lint types unit wheel
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Laid out as it will be installed, so that score_jax.cli and score_jax.pretrained are found.
+types: .venv/.installed-test
+	rm -rf build/typed
+	mkdir -p build/typed
+	cp -R score_jax build/typed/score_jax
+	cp -R cli build/typed/score_jax/cli
+	cp -R checkpoints build/typed/score_jax/pretrained
+	$(BIN)/basedpyright
+
+unit: .venv/.installed-test
+	$(BIN)/python -m pytest -q -n 2 --durations=10
+
+# What users get: the wheel in a clean environment, far from the sources.
+wheel: .venv/.installed-test
+	rm -rf dist build/wheel-check
+	$(BIN)/python -m build --wheel --sdist --outdir dist .
+	$(PYTHON) -m venv build/wheel-check/venv
+	build/wheel-check/venv/bin/pip install --quiet dist/*.whl
+	BIN="$(abspath build/wheel-check/venv/bin)" sh tests/wheel_check.sh
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml | .venv/bin/python
+	@echo "Installing score-jax and what it needs into .venv (a minute or two) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.installed-test: pyproject.toml | .venv/bin/python
+	@echo "Installing score-jax and what its tests need into .venv (a minute or two) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@ .venv/.installed
+
+clean:
+	rm -rf .venv build dist demo *.egg-info

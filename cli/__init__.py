@@ -1,0 +1,78 @@
+"""The command line. Each command is a thin module here: parse, call `score_jax`, print.
+
+Nothing heavy is imported at the top of these modules: `--help` must answer at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from score_jax.cli import (
+    _app,
+    active,
+    areas,
+    benchmark,
+    check,
+    compare,
+    consensus,
+    ensemble,
+    evaluate,
+    import_,
+    lesions,
+    models,
+    plan,
+    postprocess,
+    predict,
+    simulate,
+    train,
+    validate,
+)
+
+app = typer.Typer(
+    name="score-jax",
+    help="Spinal cord MRI segmentation and its numbers, in JAX.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        import score_jax
+
+        typer.echo(f"score-jax {score_jax.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("check")(check.command)
+app.command("simulate")(simulate.command)
+app.command("plan")(plan.command)
+app.command("train")(train.command)
+app.command("validate")(validate.command)
+app.command("postprocess")(postprocess.command)
+app.command("ensemble")(ensemble.command)
+app.command("compare")(compare.command)
+app.command("predict")(predict.command)
+app.command("evaluate")(evaluate.command)
+app.command("consensus")(consensus.command)
+app.command("lesions")(lesions.command)
+app.command("areas")(areas.command)
+app.command("benchmark")(benchmark.command)
+app.add_typer(active.app, name="active")
+app.add_typer(import_.app, name="import")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run the command line (the `score-jax` script)."""
+    _app.run(app)

@@ -1,0 +1,125 @@
+"""`score-jax predict`: segment scans with a trained model."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from score_jax.cli import _console, _device
+
+
+def command(
+    inputs: Annotated[
+        list[Path], typer.Argument(help="NIfTI files, folders of them, or BIDS datasets.")
+    ],
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="A shipped model's name, a run or a model folder; repeat it to average several.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the masks; by default beside each scan, or derivatives/."),
+    ] = None,
+    soft: Annotated[bool, typer.Option("--soft", help="Also write probabilities.")] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over flips: slower, a little better.")
+    ] = False,
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread", help="Also write how far the networks of an ensemble, or samples, differ."
+        ),
+    ] = False,
+    vote: Annotated[
+        bool, typer.Option("--vote", help="Majority of an ensemble's networks, not their mean.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(help="Draw DropConnect so often (MDGRU), for --spread or --vote.")
+    ] = 0,
+    no_postprocessing: Annotated[
+        bool,
+        typer.Option("--no-postprocessing", help="Leave the masks as the network finds them."),
+    ] = False,
+    qc: Annotated[Path | None, typer.Option(help="Folder for one picture a scan.")] = None,
+    device: _device.DeviceOption = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Segment scans: one mask a region, in each scan's own grid and orientation."""
+    where = _device.use(device)
+    _device.keep_compiled()
+    from score_jax import api
+
+    predictor = api.load_models(model)
+    _console.say(f"Model {predictor.name}: {_regions(predictor)}; computing on {where}")
+    with _console.progress_bar() as bar:
+        task = bar.add_task("predict", total=None, note="")
+
+        def on_case(number: int, total: int, path: Path) -> None:
+            bar.update(task, description=f"{number + 1}/{total} {path.name}", completed=0)
+
+        def on_tile(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        results = api.predict(
+            inputs,
+            predictor,
+            out=out,
+            soft=soft,
+            tta=tta,
+            postprocess=not no_postprocessing,
+            spread=spread,
+            vote=vote,
+            samples=samples,
+            qc=qc,
+            arguments=["score-jax", *sys.argv[1:]],
+            on_case=on_case,
+            on_tile=on_tile,
+        )
+    rules = () if no_postprocessing else predictor.postprocessing.rules
+    if rules:
+        _console.say(f"Post-processing: {'; '.join(map(str, rules))}")
+    done = [r for r in results if isinstance(r, api.Predicted)]
+    if json:
+        _console.print_json({"cases": [_record(result) for result in results]})
+    for result in done:
+        _report(result)
+    failed = [r for r in results if isinstance(r, api.Failed)]
+    if failed and len(results) == 1:
+        raise failed[0].error
+    for result in failed:
+        _console.say(f"score-jax: not segmented: {result.error}")
+    if failed:
+        raise typer.Exit(2)
+
+
+def _regions(predictor: Any) -> str:
+    return ", ".join(f"{r.name} (value {r.value})" for r in predictor.regions)
+
+
+def _report(result: Any) -> None:
+    volumes = ", ".join(f"{name} {mm3:.0f} mm3" for name, mm3 in result.volumes_mm3.items())
+    stages = ", ".join(f"{name} {s:.1f}" for name, s in result.seconds.items() if name != "total")
+    _console.say(f"{result.input.name}: {volumes}")
+    _console.say(f"  {result.seconds['total']:.1f} s ({stages})")
+    for path in result.outputs.values():
+        _console.say(f"  {path}")
+    empty = [name for name, mm3 in result.volumes_mm3.items() if mm3 == 0]
+    if empty:
+        _console.say(f"  no {' and no '.join(empty)} found (empty masks were written)")
+
+
+def _record(result: Any) -> dict[str, Any]:
+    from score_jax import api
+
+    if isinstance(result, api.Failed):
+        return {"input": str(result.input), "error": str(result.error)}
+    return {
+        "input": str(result.input),
+        "outputs": {name: str(path) for name, path in result.outputs.items()},
+        "seconds": dict(result.seconds),
+        "volumes_mm3": dict(result.volumes_mm3),
+    }

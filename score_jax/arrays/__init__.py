@@ -1,0 +1,1 @@
+"""Pure functions on arrays: grids, regions, intensity, resampling, components. No files here."""

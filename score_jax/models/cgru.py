@@ -1,0 +1,294 @@
+"""The convolutional GRU that sweeps one axis, and the layer that sweeps them all.
+
+Equations: Andermatt et al., MLMI 2016; details as the authors' program computes them (MD-GRU
+at 791ee4f): the reset gate scales the *convolved* state, the candidate's bias stays outside it,
+and an update gate of 1 keeps the old state.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from score_jax.models import convolution, recurrence
+
+
+class ConvGRU(nnx.Module):
+    """A GRU whose products are convolutions, run along the first axis of its input.
+
+    With ``x_t`` a slice of the input and ``*`` a convolution over the remaining axes::
+
+        z, r = sigmoid(x_t * Wx_z + b_z + h * Wh_z), the same with Wx_r, b_r, Wh_r
+        c    = tanh(x_t * Wx_c + b_c + r (h * Wh_c))
+        h    = z h + (1 - z) c
+
+    The three convolutions of a slice share their input, so their kernels are stored side by side
+    in the order (z, r, c): ``x_kernel (*taps, in, 3 hidden)``, ``h_kernel (*taps, hidden,
+    3 hidden)``, ``bias (3 hidden,)``.
+
+    Args:
+      c_in: input channels.
+      hidden: hidden channels.
+      kernel: taps of the input convolution, one number an axis of the slice.
+      kernel_state: taps of the state convolution; as `kernel` by default.
+      put_r_back: MD-GRU's option of that name: the reset state ``s = r h`` replaces ``h`` before
+        the candidate's convolution and in the blend, ``h = z s + (1 - z) c``.
+      rngs: source of the initial weights (Xavier normal; gate biases 1, candidate bias 0).
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        hidden: int,
+        *,
+        kernel: tuple[int, ...],
+        kernel_state: tuple[int, ...] | None = None,
+        put_r_back: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.put_r_back = put_r_back
+        self.x_kernel = nnx.Param(_xavier(rngs.params(), kernel, c_in, hidden))
+        self.h_kernel = nnx.Param(_xavier(rngs.params(), kernel_state or kernel, hidden, hidden))
+        self.bias = nnx.Param(jnp.concatenate([jnp.ones(2 * hidden), jnp.zeros(hidden)]))
+
+    def __call__(
+        self,
+        x: Float[Array, "t b *space c_in"],
+        *,
+        reverse: bool = False,
+        drop: "DropConnect | None" = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "t b *space hidden"]:
+        """Hidden states at every step; `reverse` sweeps from the last slice to the first."""
+        x_kernel, h_kernel = self.x_kernel[...], self.h_kernel[...]
+        if drop is not None and key is not None:
+            key_x, key_h = jax.random.split(key)
+            x_kernel, h_kernel = drop(x_kernel, key_x), drop(h_kernel, key_h)
+        # Only the state is sequential: convolve every slice of the input at once.
+        x_terms = recurrence.convolve_slices(x, x_kernel)
+        x_terms = x_terms + self.bias[...].reshape((1,) * (x_terms.ndim - 1) + (-1,))
+        if self.put_r_back:
+            return sweep_reset_state(x_terms, h_kernel, reverse)
+        return sweep(x_terms, h_kernel, reverse)
+
+
+class DropConnect:
+    """Multiplicative noise on recurrent kernels, one draw a call, never at test time.
+
+    Args:
+      keep_rate: the reference's ``dropout_rate``, a *keep* rate q in (0, 1].
+      bernoulli: mask / q with P(1) = q; otherwise Gaussian N(1, (1 - q) / q), the default.
+      candidates: whether the candidate's kernels are noisy too, not only the gates'.
+
+    Source: MD-GRU at 791ee4f; biases and voxel-wise layers are untouched.
+    """
+
+    def __init__(
+        self, keep_rate: float, *, bernoulli: bool = False, candidates: bool = False
+    ) -> None:
+        self.keep_rate, self.bernoulli, self.candidates = keep_rate, bernoulli, candidates
+
+    def __call__(
+        self, kernel: Float[Array, "*taps c_in c_out"], key: PRNGKeyArray
+    ) -> Float[Array, "*taps c_in c_out"]:
+        """The noisy kernel; the last third of its outputs belongs to the candidate."""
+        if self.keep_rate == 1:
+            return kernel
+        if self.bernoulli:
+            noise = jax.random.bernoulli(key, self.keep_rate, kernel.shape) / self.keep_rate
+        else:
+            spread = ((1 - self.keep_rate) / self.keep_rate) ** 0.5
+            noise = 1 + spread * jax.random.normal(key, kernel.shape, kernel.dtype)
+        if self.candidates:
+            return kernel * noise
+        gates = 2 * kernel.shape[-1] // 3
+        return kernel.at[..., :gates].multiply(noise[..., :gates].astype(kernel.dtype))
+
+
+class MDGRULayer(nnx.Module):
+    """ConvGRUs in both directions along every axis; the output is their mean.
+
+    Args:
+      c_in: input channels.
+      hidden: output channels.
+      kernel: taps, one number an axis of the image; the swept axis' own is not used.
+      kernel_state: the same for the state convolutions.
+      combine: "mean"; or, as some published weights need, "sum" or "concat" (on the channels,
+        forward and backward of the first axis first).
+      put_r_back: see `ConvGRU`.
+      rngs: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        hidden: int,
+        *,
+        kernel: tuple[int, ...],
+        kernel_state: tuple[int, ...] | None = None,
+        combine: Literal["mean", "sum", "concat"] = "mean",
+        put_r_back: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.combine = combine
+
+        def without(axis: int, taps: tuple[int, ...]) -> tuple[int, ...]:
+            return taps[:axis] + taps[axis + 1 :]
+
+        self.cells = nnx.List(
+            nnx.List(
+                ConvGRU(
+                    c_in,
+                    hidden,
+                    kernel=without(axis, kernel),
+                    kernel_state=without(axis, kernel_state or kernel),
+                    put_r_back=put_r_back,
+                    rngs=rngs,
+                )
+                for _ in ("forward", "backward")
+            )
+            for axis in range(len(kernel))
+        )
+
+    def __call__(
+        self,
+        x: Float[Array, "b *space c_in"],
+        *,
+        drop: DropConnect | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "b *space c_out"]:
+        keys = [None] * 2 * len(self.cells) if key is None else jax.random.split(key, 2 * x.ndim)
+        total = jnp.zeros((), x.dtype).reshape((1,) * x.ndim)
+        parts = []
+        for axis, directions in enumerate(self.cells):
+            slices = jnp.moveaxis(x, 1 + axis, 0)
+            for backward, cell in enumerate(directions):
+                states = cell(
+                    slices, reverse=bool(backward), drop=drop, key=keys[2 * axis + backward]
+                )
+                states = jnp.moveaxis(states, 0, 1 + axis)
+                if self.combine == "concat":
+                    parts.append(states)
+                else:
+                    total = total + states
+        if self.combine == "concat":
+            return jnp.concatenate(parts, axis=-1)
+        return total if self.combine == "sum" else total / (2 * len(self.cells))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def sweep(
+    x_terms: Float[Array, "t b *space three_hidden"],
+    h_kernel: Float[Array, "*taps hidden three_hidden"],
+    reverse: bool,
+) -> Float[Array, "t b *space hidden"]:
+    """The sequential part of a ConvGRU: hidden states from the input's convolved terms.
+
+    Its gradient is written by hand. Differentiating the scan would make one filter gradient a
+    step; here the backward scan carries nothing but the gradient of the state, and the filter
+    gradient is a contraction over blocks of steps after it.
+    """
+    return _forward_scan(x_terms, h_kernel, reverse, save=False)[0]
+
+
+def _forward_scan(
+    x_terms: Array, h_kernel: Array, reverse: bool, *, save: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """States, and what the gradient needs if `save`: both gates, candidate, its convolution."""
+    convolve = recurrence.convolution_of(h_kernel)
+
+    def step(state: Array, terms: list[Array]) -> tuple[Array, tuple[Array, ...]]:
+        h_terms = jnp.split(convolve(state), 3, axis=-1)
+        keep = jax.nn.sigmoid(terms[0] + h_terms[0])
+        reset = jax.nn.sigmoid(terms[1] + h_terms[1])
+        candidate = jnp.tanh(terms[2] + reset * h_terms[2])
+        state = candidate + keep * (state - candidate)
+        return state, (state, *((keep, reset, candidate, h_terms[2]) if save else ()))
+
+    start = jnp.zeros((*x_terms.shape[1:-1], h_kernel.shape[-2]), x_terms.dtype)
+    # Three arrays, not one: a slice of the channels inside the loop keeps XLA:CPU from
+    # vectorising the gates (3 to 6 times slower, docs/performance_notes.md).
+    split = jnp.split(x_terms, 3, axis=-1)
+    _, (states, *saved) = jax.lax.scan(step, start, split, reverse=reverse)
+    return states, tuple(saved)
+
+
+def _sweep_forward(
+    x_terms: Array, h_kernel: Array, reverse: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    states, saved = _forward_scan(x_terms, h_kernel, reverse, save=True)
+    return states, (h_kernel, states, *saved)
+
+
+def _sweep_backward(reverse: bool, saved: tuple[Array, ...], dy: Array) -> tuple[Array, Array]:
+    h_kernel, states, *gates = saved
+    zero = jnp.zeros_like(states[:1])
+    before = (
+        jnp.concatenate([states[1:], zero]) if reverse else jnp.concatenate([zero, states[:-1]])
+    )
+    convolve_back = recurrence.transposed_convolution_of(h_kernel)
+
+    def step(carried: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+        dy_t, before_t, keep, reset, candidate, h_candidate = inputs
+        d_state = carried + dy_t
+        # Gradients of the three pre-activations; the candidate's convolution of the state has its
+        # own, because the reset gate scales it.
+        d_keep = d_state * (before_t - candidate) * keep * (1 - keep)
+        d_candidate = d_state * (1 - keep) * (1 - candidate**2)
+        d_reset = d_candidate * h_candidate * reset * (1 - reset)
+        d_h_terms = jnp.concatenate([d_keep, d_reset, d_candidate * reset], axis=-1)
+        return d_state * keep + convolve_back(d_h_terms), (d_h_terms, d_candidate)
+
+    _, (d_h_terms, d_candidate) = jax.lax.scan(
+        step, jnp.zeros_like(dy[0]), (dy, before, *gates), reverse=not reverse
+    )
+    gates_only = d_h_terms[..., : 2 * h_kernel.shape[-2]]
+    d_x_terms = jnp.concatenate([gates_only, d_candidate], axis=-1)
+    return d_x_terms, recurrence.kernel_gradient(before, d_h_terms, h_kernel.shape[:-2])
+
+
+sweep.defvjp(_sweep_forward, _sweep_backward)
+
+
+def sweep_reset_state(
+    x_terms: Float[Array, "t b *space three_hidden"],
+    h_kernel: Float[Array, "*taps hidden three_hidden"],
+    reverse: bool,
+) -> Float[Array, "t b *space hidden"]:
+    """`sweep` with the reset state in place of the state (``put_r_back``).
+
+    Two convolutions a step depend on each other here, so it is slower; its gradient is JAX's own.
+    """
+    hidden = h_kernel.shape[-2]
+
+    def step(state: Array, terms: Array) -> tuple[Array, Array]:
+        pre = terms[..., : 2 * hidden] + convolution.convolve(state, h_kernel[..., : 2 * hidden])
+        gates = jax.nn.sigmoid(pre)
+        keep, state = gates[..., :hidden], gates[..., hidden:] * state
+        candidate = convolution.convolve(state, h_kernel[..., 2 * hidden :])
+        candidate = jnp.tanh(terms[..., 2 * hidden :] + candidate)
+        state = candidate + keep * (state - candidate)
+        return state, state
+
+    start = jnp.zeros((*x_terms.shape[1:-1], hidden), x_terms.dtype)
+    return jax.lax.scan(step, start, x_terms, reverse=reverse)[1]
+
+
+def _xavier(key: Array, taps: tuple[int, ...], c_in: int, hidden: int) -> Array:
+    """Xavier normal for the gates (2 hidden outputs) and the candidate (hidden outputs)."""
+    size = 1
+    for n in taps:
+        size *= n
+    key_gates, key_candidate = jax.random.split(key)
+    gates = (2 / ((c_in + 2 * hidden) * size)) ** 0.5
+    candidate = (2 / ((c_in + hidden) * size)) ** 0.5
+    return jnp.concatenate(
+        [
+            gates * jax.random.normal(key_gates, (*taps, c_in, 2 * hidden)),
+            candidate * jax.random.normal(key_candidate, (*taps, c_in, hidden)),
+        ],
+        axis=-1,
+    )
