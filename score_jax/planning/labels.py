@@ -46,8 +46,7 @@ def _strongest(
         return np.full(shape, present[0], labels.dtype)
 
     def resize(values: np.ndarray, order: int) -> np.ndarray:
-        wide = values.astype(np.float64)
-        return resampling.resample(wide, shape, order=order, separate=separate)
+        return resampling.zoom(values.astype(np.float64), shape, order=order, separate=separate)
 
     nearest = np.rint(resize(labels, 0)).astype(labels.dtype)
     best = np.full(shape, -np.inf)

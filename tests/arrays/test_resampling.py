@@ -3,6 +3,7 @@ import json
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from score_jax.arrays import resampling
 
@@ -35,6 +36,40 @@ def test_constant_stays_and_range_is_kept(order, x, y, z):
     assert out.dtype == np.float32
     assert out.min() >= noise.min()
     assert out.max() <= noise.max()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    order=st.integers(0, 3),
+    old=st.tuples(*[st.integers(1, 40)] * 3),
+    new=st.tuples(*[st.integers(1, 40)] * 3),
+    apart=st.sampled_from([None, 0, 1, 2]),
+)
+def test_products_of_matrices_are_scipys_zoom(order, old, new, apart):
+    image = np.random.default_rng(1).normal(size=old).astype(np.float32)
+    kept = image.copy()
+
+    def zoom(array, shape, order):
+        factors = [n / o for n, o in zip(shape, array.shape, strict=True)]
+        wide = array.astype(np.float64)
+        out = ndimage.zoom(wide, factors, order=order, mode="nearest", grid_mode=True)
+        return np.clip(out, wide.min(), wide.max()) if order > 1 and array.shape != shape else out
+
+    if apart is None:
+        want = zoom(image, new, order)
+    else:
+        planes = np.moveaxis(image, apart, 0)
+        flat = tuple(n for axis, n in enumerate(new) if axis != apart)
+        want = np.moveaxis(np.stack([zoom(plane, flat, order) for plane in planes]), 0, apart)
+        want = np.take(want, resampling.nearest(old[apart], new[apart]), axis=apart)
+    got = resampling.resample(image, new, order=order, separate=apart)
+    np.testing.assert_allclose(got, want, atol=2e-6)
+    np.testing.assert_array_equal(image, kept)
+
+
+def test_nearest_by_hand():
+    assert resampling.nearest(4, 2).tolist() == [1, 3]  # half way: the later
+    assert resampling.nearest(2, 5).tolist() == [0, 0, 1, 1, 1]
 
 
 def test_nnunet(fixtures):
