@@ -28,6 +28,17 @@ def command(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over flips: slower, a little better.")
     ] = False,
+    crop: Annotated[
+        bool | None,
+        typer.Option(
+            "--crop/--no-crop",
+            help="Find the cord first and segment only around it; by default where it saves time.",
+        ),
+    ] = None,
+    crop_margin: Annotated[
+        float | None,
+        typer.Option(min=0, help="mm around the cord, at least; means --crop.", metavar="MM"),
+    ] = None,
     spread: Annotated[
         bool,
         typer.Option(
@@ -71,6 +82,7 @@ def command(
             soft=soft,
             tta=tta,
             postprocess=not no_postprocessing,
+            crop=_crop(crop, crop_margin),
             spread=spread,
             vote=vote,
             samples=samples,
@@ -105,6 +117,8 @@ def _report(result: Any) -> None:
     stages = ", ".join(f"{name} {s:.1f}" for name, s in result.seconds.items() if name != "total")
     _console.say(f"{result.input.name}: {volumes}")
     _console.say(f"  {result.seconds['total']:.1f} s ({stages})")
+    if result.crop is not None and result.crop.margin_mm is not None:
+        _console.say(f"  {result.crop.note}{_extent(result.crop)}")
     for path in result.outputs.values():
         _console.say(f"  {path}")
     empty = [name for name, mm3 in result.volumes_mm3.items() if mm3 == 0]
@@ -112,8 +126,29 @@ def _report(result: Any) -> None:
         _console.say(f"  no {' and no '.join(empty)} found (empty masks were written)")
 
 
+def _crop(wanted: bool | None, margin_mm: float | None) -> str | float:
+    from score_jax.errors import ConfigError
+    from score_jax.inference.cropping import MARGIN_MM
+
+    if wanted is False:
+        if margin_mm is not None:
+            raise ConfigError("--crop-margin: got one with --no-crop; expected one of the two")
+        return "none"
+    if wanted is None and margin_mm is None:
+        return "auto"
+    return MARGIN_MM if margin_mm is None else margin_mm
+
+
+def _extent(crop: Any) -> str:
+    if crop.box is None:
+        return ""
+    sides = ", ".join(f"{side.start} to {side.stop - 1}" for side in crop.box)
+    return f" and {crop.margin_mm:g} mm or more around it: voxels {sides}"
+
+
 def _record(result: Any) -> dict[str, Any]:
     from score_jax import api
+    from score_jax.api.prediction import crop_record
 
     if isinstance(result, api.Failed):
         return {"input": str(result.input), "error": str(result.error)}
@@ -122,4 +157,5 @@ def _record(result: Any) -> dict[str, Any]:
         "outputs": {name: str(path) for name, path in result.outputs.items()},
         "seconds": dict(result.seconds),
         "volumes_mm3": dict(result.volumes_mm3),
+        "crop": None if result.crop is None else crop_record(result.crop),
     }

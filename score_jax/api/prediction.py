@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,11 @@ from score_jax.api.models import load_models
 from score_jax.errors import ConfigError, DatasetError, OutputError, ScoreError
 from score_jax.imaging import bids, save, write_json
 from score_jax.inference import Predictor, Segmentation, Segmenter
+from score_jax.inference.cropping import Crop, margin_of
 from score_jax.inference.spread import spread as ask_each
 from score_jax.qc import draw_overview
+
+AT_ONCE = 3  # images in memory: one read, one with the network, one written
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +32,16 @@ class Predicted:
     Args:
       input: the image file.
       outputs: region name -> mask; "labels" -> label map; "<region>_soft" -> probability.
-      seconds: of each stage, and "total".
+      seconds: of each stage, and "total" of them; waiting for other scans is not counted.
       volumes_mm3: volume of each region's mask.
+      crop: the part of the image that the network saw, and why that part.
     """
 
     input: Path
     outputs: Mapping[str, Path]
     seconds: Mapping[str, float]
     volumes_mm3: Mapping[str, float]
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ def predict(
     soft: bool = False,
     tta: bool = False,
     postprocess: bool = True,
+    crop: str | float = "auto",
     spread: bool = False,
     vote: bool = False,
     samples: int = 0,
@@ -63,7 +71,9 @@ def predict(
 ) -> list[Predicted | Failed]:
     """Segment images and write a mask a region, in each image's own grid and orientation.
 
-    A bad image is reported and the rest go on. The model is loaded and compiled once.
+    A bad image is reported and the rest go on. The model is loaded and compiled once. While one
+    image is with the network, the next is read and the last is written; the results are those of
+    one after another, to the bit and in order.
 
     Args:
       inputs: NIfTI files, folders of them, BIDS datasets.
@@ -73,14 +83,18 @@ def predict(
       soft: also write each region's probability.
       tta: average over the flips the model allows.
       postprocess: clean the masks by the model's own rules (``postprocessing.json``), if any.
+      crop: "auto" looks for the cord on a coarse grid first and segments only what lies around it,
+        where that saves time; "none" segments the whole image; a number is the margin in mm.
       spread: also write the standard deviation of each region's probability over the networks of
         an ensemble, or over `samples`.
       vote: the masks are those of the majority of the networks, not of their mean.
       samples: draw DropConnect so often for each network (MDGRU).
       qc: folder for one picture an image.
       arguments: the command line, for the sidecars (paths are cut to their last part).
-      on_case: told each image before it starts: number, total, path.
+      on_case: told each image before the network sees it: number, total, path.
       on_tile: told tiles done and tiles in all.
+
+    Both are called by one thread at a time, not always the same.
 
     Raises:
       DatasetError: no image at all, or two that would be written under one name.
@@ -90,29 +104,72 @@ def predict(
     jobs = _jobs(paths, None if out is None else Path(out))
     if not isinstance(model, Segmenter):
         model = load_models(_several(model))
+    margin_of(crop)  # refuse it before anything is read
     networks = _networks(model) if spread or vote or samples else None
     about = provenance(model, arguments, postprocess=postprocess)
-    done: list[Predicted | Failed] = []
-    for number, job in enumerate(jobs):
-        on_case(number, len(jobs), job.image)
+
+    def one(number: int, going: threading.Event) -> Predicted | Failed:
+        job, told = jobs[number], False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if not going.is_set():
+                raise _Stopped
+            if not told:
+                on_case(number, len(jobs), job.image)
+            told = True
+            on_tile(done, total)
+
         try:
             started = time.perf_counter()
             volume = data.load_image(job.case)
             loading = time.perf_counter() - started
             if networks is None:
                 found = model.predict(
-                    volume, soft=soft, tta=tta, postprocess=postprocess, progress=on_tile
-                )
+                    volume, soft=soft, tta=tta, postprocess=postprocess, crop=crop,
+                    progress=progress,
+                )  # fmt: skip
             else:
-                each = ask_each(networks, volume, samples=samples, tta=tta, progress=on_tile)
+                each = ask_each(
+                    networks, volume, samples=samples, tta=tta, crop=crop, progress=progress
+                )
                 found = each.segmentation(networks, vote=vote, soft=soft, postprocess=postprocess)
                 found = found if spread else dataclasses.replace(found, spread=None)
-            done.append(_write(job, found, model.name, about, qc, loading))
+            return _write(job, found, model.name, about, qc, loading)
         except ScoreError as error:
             if isinstance(error, OutputError):
                 raise  # the next one would not fit either
-            done.append(Failed(job.image, error))
-    return done
+            return Failed(job.image, error)
+
+    return _in_order(one, len(jobs))
+
+
+class _Stopped(Exception):
+    """An image's work ends early because the whole prediction does."""
+
+
+def _in_order(
+    work: Callable[[int, threading.Event], Predicted | Failed], count: int
+) -> list[Predicted | Failed]:
+    """`work` on 0 to `count` - 1, some at once; the first error, or Ctrl-C, ends them all.
+
+    Args:
+      work: told a number, and an event that is set until it should end.
+      count: how many there are.
+    """
+    going = threading.Event()
+    going.set()
+    if count == 1:
+        return [work(0, going)]
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        futures: list[Future[Predicted | Failed]] = [
+            pool.submit(work, number, going) for number in range(count)
+        ]
+        return [future.result() for future in futures]
+    finally:
+        going.clear()
+        pool.shutdown(cancel_futures=True)
 
 
 def _networks(model: Segmenter) -> Predictor:
@@ -181,6 +238,8 @@ def _write(
 ) -> Predicted:
     started = time.perf_counter()
     sidecar = {**about, "Sources": [image.name for image in job.case.images]}
+    if found.crop is not None:
+        sidecar["Crop"] = crop_record(found.crop)
     outputs = write_segmentation(found, job.folder, job.image, sidecar)
     if qc is not None:
         picture = Path(qc) / f"{bids.stem(job.image)}.png"
@@ -191,7 +250,13 @@ def _write(
     seconds["total"] = sum(seconds.values())
     voxel_mm3 = found.volume.voxel_mm3
     volumes = {name: float(m.sum()) * voxel_mm3 for name, m in found.masks.items()}
-    return Predicted(job.image, outputs, seconds, volumes)
+    return Predicted(job.image, outputs, seconds, volumes, found.crop)
+
+
+def crop_record(crop: Crop) -> dict[str, Any]:
+    """What a sidecar says of a crop: voxels of the stored image, the last one included."""
+    box = None if crop.box is None else [[side.start, side.stop - 1] for side in crop.box]
+    return {"Note": crop.note, "MarginMM": crop.margin_mm, "Voxels": box}
 
 
 def write_segmentation(
@@ -229,11 +294,14 @@ def write_segmentation(
     for name, deviation in (found.spread or {}).items():
         file = bids.derivative(image, "probseg", label=name, desc=desc)
         arrays[f"{name}_spread"] = (file, deviation)
-    outputs = {}
-    for key, (name, array) in arrays.items():
-        outputs[key] = folder / name
-        save(outputs[key], array, stored)
-        write_json(outputs[key].with_name(bids.stem(name) + ".json"), sidecar)
+    outputs = {key: folder / name for key, (name, _) in arrays.items()}
+
+    def write(key: str) -> None:
+        save(outputs[key], arrays[key][1], stored)
+        write_json(outputs[key].with_name(bids.stem(outputs[key]) + ".json"), sidecar)
+
+    with ThreadPoolExecutor(len(outputs)) as pool:  # compression leaves other threads running
+        list(pool.map(write, outputs))
     return outputs
 
 

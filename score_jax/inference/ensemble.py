@@ -25,6 +25,7 @@ from score_jax.config.postprocessing import Postprocessing
 from score_jax.errors import CheckpointError, ConfigError, DatasetError
 from score_jax.imaging import Volume, load, read_json, write_json
 from score_jax.inference import postprocessing
+from score_jax.inference.cropping import Crop
 from score_jax.inference.predictor import Predictor, Segmentation
 from score_jax.inference.tiling import Progress
 
@@ -135,16 +136,21 @@ class Ensemble:
         tta: bool = False,
         soft: bool = False,
         postprocess: bool = True,
+        crop: str | float | Crop = "none",
         progress: Progress | None = None,
     ) -> Segmentation:
         """Segment an image with every model, in its own grid and orientation.
 
-        Arguments and errors as `Predictor.predict`; the probabilities are the mean ones.
+        Arguments and errors as `Predictor.predict`; the probabilities are the mean ones. The first
+        model looks for the cord, and the others see the same crop.
         """
         volume = volume_or_path if isinstance(volume_or_path, Volume) else load(volume_or_path)
         mean, seconds = Mean(), dict[str, float]()
         for model in self.models:
-            found = model.predict(volume, tta=tta, soft=True, postprocess=False, progress=progress)
+            found = model.predict(
+                volume, tta=tta, soft=True, postprocess=False, crop=crop, progress=progress
+            )
+            crop = found.crop or crop
             assert found.probabilities is not None
             mean.add(stack(found.probabilities, self.regions))
             for stage, spent in found.seconds.items():
@@ -159,6 +165,7 @@ class Ensemble:
             if soft
             else None,
             seconds=seconds,
+            crop=crop if isinstance(crop, Crop) else None,
         )
 
 

@@ -1,6 +1,7 @@
 """A trained model, ready to be used: one network or an ensemble of the same kind."""
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,12 @@ from score_jax.config import ModelSpec
 from score_jax.config.postprocessing import Postprocessing
 from score_jax.errors import GeometryError, ImageError
 from score_jax.imaging import Volume, load
-from score_jax.inference import postprocessing, tiling
+from score_jax.inference import cropping, postprocessing, tiling
+from score_jax.inference.cropping import Crop
 from score_jax.models import onednn
-from score_jax.planning.preprocess import Prepared, prepare
+from score_jax.planning.preprocess import Box, Prepared, prepare
+
+DEVICE = threading.Lock()  # scans that are segmented side by side take turns on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ class Segmentation:
       masks: one mask a region by name; they may overlap.
       probabilities: probability of each region by name; None unless asked for.
       volume: the image, in canonical orientation; `imaging.save` turns arrays on it back.
-      seconds: time of each stage: load, preprocess, compile, network, postprocess.
+      seconds: time of each stage: load, compile, locate, preprocess, network, postprocess.
       spread: standard deviation of each region's probability over several networks; None unless
         asked for.
+      crop: the part of the image that the network saw; None if nobody asked for a part.
     """
 
     labels: UInt8[np.ndarray, "x y z"]
@@ -47,6 +52,7 @@ class Segmentation:
     volume: Volume
     seconds: Mapping[str, float]
     spread: Mapping[str, Float32[np.ndarray, "x y z"]] | None = None
+    crop: Crop | None = None
 
     @classmethod
     def of(
@@ -59,12 +65,13 @@ class Segmentation:
         probabilities: Mapping[str, Float32[np.ndarray, "x y z"]] | None = None,
         seconds: Mapping[str, float],
         spread: Mapping[str, Float32[np.ndarray, "x y z"]] | None = None,
+        crop: Crop | None = None,
     ) -> "Segmentation":
         """The masks of `wanted` (stored orientation), cleaned by `rules`, and their label map."""
         cleaned = clean(masks, wanted, rules, volume.voxel_mm3)
         by_name = {region.name: cleaned[..., n] for n, region in enumerate(wanted)}
         labels = regions.labels_from_masks(cleaned, wanted)
-        return cls(labels, by_name, probabilities, volume, seconds, spread)
+        return cls(labels, by_name, probabilities, volume, seconds, spread, crop)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         del copy
@@ -80,13 +87,16 @@ class Predictor:
       members: weights of one network, or of several whose logits are averaged (folds, seeds).
       name: how users call it.
       postprocessing: how `predict` cleans the masks.
+      runtime: another program that computes `tile_logits`; None compiles the network with JAX.
     """
 
     spec: ModelSpec
     members: Sequence[Mapping[Any, Any]]
     name: str = ""
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    runtime: tiling.Network | None = None
     _compiled: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _compiling: Any = field(default_factory=threading.Lock, repr=False)
 
     @property
     def is_random(self) -> bool:
@@ -155,6 +165,7 @@ class Predictor:
         tta: bool = False,
         soft: bool = False,
         postprocess: bool = True,
+        crop: str | float | Crop = "none",
         progress: tiling.Progress | None = None,
     ) -> Segmentation:
         """Segment an image, in its own grid and orientation.
@@ -164,24 +175,37 @@ class Predictor:
           tta: average over the flips the model allows.
           soft: also return the probability of each region, as the network gives it.
           postprocess: clean the masks by the model's own rules, if it has any.
+          crop: "none" sees the whole image; "auto" looks for the cord on a coarse grid and sees
+            it and `cropping.MARGIN_MM` around it, where that saves time; a number is the margin in
+            mm; a `Crop` was found before.
           progress: called with tiles done and tiles in all.
 
         Raises:
           ImageError: unreadable, or with another number of channels than the model takes.
+          ConfigError: another `crop`.
         """
-        clock = _Clock()
+        clock = Clock()
         volume = volume_or_path if isinstance(volume_or_path, Volume) else load(volume_or_path)
         if self.spec.preprocessing.axcodes:
             volume = volume.reoriented(self.spec.preprocessing.axcodes)
         self._check_channels(volume)
         clock.lap("load")
-        prepared = self.prepare(volume.channels_last, volume.spacing)
-        clock.lap("preprocess")
-        self.compile()
-        clock.lap("compile")
-        logits = self.network_logits(prepared, tta=tta, progress=progress)
-        clock.lap("network")
-        masks, probabilities = self.export(prepared, logits, soft=soft)
+        if self.runtime is None:
+            self.compile()
+            clock.lap("compile")
+        crop = self.locate(volume, crop, progress=progress, clock=clock)
+
+        def run(box: Box | None) -> tuple[_Exported, Bool[np.ndarray, "x y z"]]:
+            prepared = self.prepare(volume.channels_last, volume.spacing, within=box)
+            clock.lap("preprocess")
+            with DEVICE:
+                clock.skip()
+                logits = self.network_logits(prepared, tta=tta, progress=progress)
+                clock.lap("network")
+            exported = self.export(prepared, logits, soft=soft)
+            return exported, np.logical_or.reduce(list(exported[0].values()))
+
+        (masks, probabilities), crop = cropping.within(crop, volume, run)
         wanted = self.spec.regions
         stored = np.stack([volume.to_stored(masks[r.name]) for r in wanted], axis=-1)
         if probabilities is not None:
@@ -193,13 +217,46 @@ class Predictor:
             rules=self.postprocessing.rules if postprocess else (),
             probabilities=probabilities,
             seconds=clock.seconds,
+            crop=crop,
         )
         clock.lap("postprocess")
         return found
 
-    def prepare(self, image: Num[np.ndarray, "x y z c"], spacing: Sequence[float]) -> Prepared:
-        """`image`, in the model's orientation, on the network's grid."""
-        return prepare(image, spacing, self.spec.preprocessing)
+    def locate(
+        self,
+        volume: Volume,
+        crop: str | float | Crop,
+        *,
+        progress: tiling.Progress | None = None,
+        clock: "Clock | None" = None,
+    ) -> Crop:
+        """The part of `volume` (in the model's orientation) to be segmented; see `cropping.locate`.
+
+        Args:
+          volume: the image.
+          crop: "auto", "none", a margin in mm, or what was found before.
+          progress: told tiles done and tiles that there are.
+          clock: gets the stage "locate", if anything was looked at.
+        """
+        if isinstance(crop, Crop):
+            return crop
+        clock = clock or Clock()
+        with DEVICE:
+            clock.skip()
+            found = cropping.locate(self.spec, self.tile_logits, volume, crop, progress)
+            if found.margin_mm is not None:
+                clock.lap("locate")
+        return found
+
+    def prepare(
+        self,
+        image: Num[np.ndarray, "x y z c"],
+        spacing: Sequence[float],
+        *,
+        within: Box | None = None,
+    ) -> Prepared:
+        """`image`, in the model's orientation, or the box `within` it, on the network's grid."""
+        return prepare(image, spacing, self.spec.preprocessing, within=within)
 
     def network_logits(
         self,
@@ -209,7 +266,7 @@ class Predictor:
         progress: tiling.Progress | None = None,
     ) -> Float32[np.ndarray, "x y z k"]:
         """Logits on the network's grid, averaged over members and, with `tta`, over flips."""
-        return self.tiled(prepared, self._network(), self.spec.out_channels, tta, progress)
+        return self.tiled(prepared, self.tile_logits, self.spec.out_channels, tta, progress)
 
     def tiled(
         self,
@@ -244,6 +301,10 @@ class Predictor:
         A function of weights and tiles; with `random` also of a key that draws DropConnect.
         """
         shape = (batch, *self.spec.tile, self.spec.in_channels)
+        with self._compiling:
+            return self._compile(shape, random)
+
+    def _compile(self, shape: tuple[int, ...], random: bool) -> Any:
         if (shape, random) not in self._compiled:
             model = nnx.eval_shape(lambda: checkpointing.build_model(self.spec))
             apply = models.functional(model)
@@ -254,35 +315,39 @@ class Predictor:
             self._compiled[shape, random] = onednn.compiled(lowered)
         return self._compiled[shape, random]
 
-    def _network(self) -> tiling.Network:
-        compiled = self.compile()
-
-        def network(tiles: np.ndarray) -> np.ndarray:
-            total = sum(np.asarray(compiled(params, tiles)) for params in self.members)
-            return np.asarray(total, np.float32) / len(self.members)
-
-        return network
+    def tile_logits(
+        self, tiles: Float32[np.ndarray, "b *tile c"]
+    ) -> Float32[np.ndarray, "b *tile k"]:
+        """Logits of some tiles, the mean over the members: all that is asked of a network."""
+        if self.runtime is not None:
+            return self.runtime(tiles)
+        compiled = self.compile(len(tiles))
+        total = sum(np.asarray(compiled(params, tiles)) for params in self.members)
+        return np.asarray(total, np.float32) / len(self.members)
 
     def export(
         self, prepared: Prepared, logits: Float32[np.ndarray, "x y z k"], *, soft: bool
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-        """Masks (and probabilities) of each region on the image's grid, canonical orientation."""
+    ) -> "_Exported":
+        """Masks (and probabilities) of each region on the image's grid, canonical orientation.
+
+        Beyond the crop there are none of the regions.
+        """
         spec = self.spec
-        names = [region.name for region in spec.regions]
-        far = -1e4  # outside the crop: certainly none of the regions
-        channels = [
-            prepared.restore(
-                logits[..., channel], outside=0.0 if spec.exclusive and channel == 0 else far
-            )
-            for channel in range(logits.shape[-1])
-        ]
-        full = np.stack(channels, axis=-1)
-        masks = regions.masks_from_logits(full, spec.regions, exclusive=spec.exclusive)
-        found = {name: masks[..., number] for number, name in enumerate(names)}
+        inner = np.stack(
+            [prepared.resample_back(channel) for channel in np.moveaxis(logits, -1, 0)], axis=-1
+        )
+        masks = regions.masks_from_logits(inner, spec.regions, exclusive=spec.exclusive)
+        found = {
+            region.name: prepared.uncrop(masks[..., number], outside=False)
+            for number, region in enumerate(spec.regions)
+        }
         if not soft:
             return found, None
-        shares = regions.probabilities(full, spec.regions, exclusive=spec.exclusive)
-        return found, {name: shares[..., number] for number, name in enumerate(names)}
+        shares = regions.probabilities(inner, spec.regions, exclusive=spec.exclusive)
+        return found, {
+            region.name: prepared.uncrop(shares[..., number], outside=0.0)
+            for number, region in enumerate(spec.regions)
+        }
 
     def _check_channels(self, volume: Volume) -> None:
         wanted = len(self.spec.channel_names)
@@ -295,14 +360,22 @@ class Predictor:
             raise GeometryError(f"{volume.name}: got shape {volume.shape}; expected voxels")
 
 
-class _Clock:
-    """Seconds between laps, by name."""
+_Exported = tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]
+
+
+class Clock:
+    """Seconds between laps, added up by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = now - self._last
-        self._last = now
+        """What has passed since the last lap was `name`."""
+        last = self._last
+        self.skip()
+        self.seconds[name] = self.seconds.get(name, 0.0) + self._last - last
+
+    def skip(self) -> None:
+        """What has passed since the last lap was waiting for others."""
+        self._last = time.perf_counter()

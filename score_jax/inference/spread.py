@@ -15,8 +15,11 @@ from jaxtyping import Bool, Float32
 
 from score_jax.errors import ConfigError
 from score_jax.imaging import Volume
-from score_jax.inference.predictor import Predictor, Segmentation
+from score_jax.inference import cropping
+from score_jax.inference.cropping import Crop
+from score_jax.inference.predictor import DEVICE, Predictor, Segmentation
 from score_jax.inference.tiling import Network, Progress
+from score_jax.planning.preprocess import Box, Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Spread:
       std: standard deviation of their probabilities (of this population: divided by `networks`).
       votes: share of them that has the voxel in the region.
       seconds: all of it took.
+      crop: the part of the image that the networks saw.
     """
 
     networks: int
@@ -40,6 +44,7 @@ class Spread:
     std: Mapping[str, Float32[np.ndarray, "x y z"]]
     votes: Mapping[str, Float32[np.ndarray, "x y z"]]
     seconds: float
+    crop: Crop | None = None
 
     def segmentation(
         self, predictor: Predictor, *, vote: bool, soft: bool, postprocess: bool
@@ -62,6 +67,7 @@ class Spread:
             probabilities={name: turn(a) for name, a in self.mean.items()} if soft else None,
             seconds={"load": 0.0, "network": self.seconds},
             spread={name: turn(a) for name, a in self.std.items()},
+            crop=self.crop,
         )
 
     def majority(self, name: str) -> Bool[np.ndarray, "x y z"]:
@@ -76,6 +82,7 @@ def spread(
     samples: int = 0,
     seed: int = 0,
     tta: bool = False,
+    crop: str | float = "none",
     progress: Progress | None = None,
 ) -> Spread:
     """Segment an image with every network of a model in one pass over it.
@@ -87,6 +94,7 @@ def spread(
         serves the whole image.
       seed: of the draws.
       tta: average each network over the flips the model allows.
+      crop: as in `Predictor.predict`.
       progress: called with tiles done and tiles in all.
 
     Raises:
@@ -109,11 +117,20 @@ def spread(
     started, spec = time.perf_counter(), predictor.spec
     if spec.preprocessing.axcodes:
         volume = volume.reoriented(spec.preprocessing.axcodes)
-    prepared = predictor.prepare(volume.channels_last, volume.spacing)
     network = _all_networks(predictor, samples, seed)
-    logits = predictor.tiled(prepared, network, count * spec.out_channels, tta, progress)
-    each = logits.reshape(*logits.shape[:3], count, spec.out_channels)
-    together, _ = predictor.export(prepared, each.mean(axis=3), soft=False)
+    start = predictor.locate(volume, crop, progress=progress)
+
+    def run(
+        box: Box | None,
+    ) -> tuple[tuple[Prepared, np.ndarray, dict[str, np.ndarray]], np.ndarray]:
+        prepared = predictor.prepare(volume.channels_last, volume.spacing, within=box)
+        with DEVICE:
+            logits = predictor.tiled(prepared, network, count * spec.out_channels, tta, progress)
+        each = logits.reshape(*logits.shape[:3], count, spec.out_channels)
+        together, _ = predictor.export(prepared, each.mean(axis=3), soft=False)
+        return (prepared, logits, together), np.logical_or.reduce(list(together.values()))
+
+    (prepared, logits, together), seen = cropping.within(start, volume, run)
     total: dict[str, np.ndarray] = {}
     for one in np.split(logits, count, axis=-1):  # a network at a time: maps of all fill memory
         masks, shares = predictor.export(prepared, one, soft=True)
@@ -128,7 +145,7 @@ def spread(
         std[name] = np.sqrt(np.maximum(second / count - (first / count) ** 2, 0)).astype(np.float32)
         votes[name] = (voted / count).astype(np.float32)
     seconds = time.perf_counter() - started
-    return Spread(count, volume, together, mean, std, votes, seconds)
+    return Spread(count, volume, together, mean, std, votes, seconds, seen)
 
 
 def _all_networks(predictor: Predictor, samples: int, seed: int) -> Network:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Num
+from jaxtyping import Bool, Float, Float32, Num, Shaped
 from scipy import ndimage
 
 from score_jax.arrays import intensity, resampling
 from score_jax.config import Preprocessing
 from score_jax.errors import ConfigError
 from score_jax.planning import labels
+
+Box = tuple[slice, ...]  # one slice an axis, with a start and a stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Prepared:
       image: ``(x, y, z, c)`` in the network's axis order.
       spacing: its voxel size in mm (as planned; the extent decides the shape).
       full_shape: the shape before cropping, in the network's axis order.
-      box: where the crop lies in `full_shape`.
+      box: where the crop lies in `full_shape` (to non-zero voxels, or a part that was asked for).
       full_spacing: voxel size before resampling, in the network's axis order.
       transpose: the network's axis order in terms of the image's.
       outside: voxels of the crop that are 0 in every channel and not enclosed; None if there are
@@ -69,15 +71,31 @@ class Prepared:
           channel: logits (or probabilities) of one region on the network's grid.
           outside: the value beyond the crop.
         """
+        return self.uncrop(self.resample_back(channel), outside=outside)
+
+    def resample_back(
+        self, channel: Float[np.ndarray, "x2 y2 z2"]
+    ) -> Float32[np.ndarray, "x3 y3 z3"]:
+        """One output channel on the image's voxels, in the crop and the network's axis order."""
         axis = resampling.coarse_axis(self.spacing, self.full_spacing)
         inner = resampling.resample(channel, self.crop_shape, order=1, separate=axis)
-        full = np.full(self.full_shape, outside, np.float32)
+        return inner.astype(np.float32, copy=False)
+
+    def uncrop(
+        self, inner: Shaped[np.ndarray, "x3 y3 z3"], *, outside: float
+    ) -> Shaped[np.ndarray, "x y z"]:
+        """Values of the crop in the whole image and its axis order, `outside` beyond the crop."""
+        full = np.full(self.full_shape, outside, inner.dtype)
         full[self.box] = inner
         return full.transpose(np.argsort(self.transpose))
 
 
 def prepare(
-    image: Num[np.ndarray, "x y z c"], spacing: Sequence[float], spec: Preprocessing
+    image: Num[np.ndarray, "x y z c"],
+    spacing: Sequence[float],
+    spec: Preprocessing,
+    *,
+    within: Box | None = None,
 ) -> Prepared:
     """`image` on the network's grid.
 
@@ -85,18 +103,23 @@ def prepare(
       image: in canonical orientation, channels last.
       spacing: its voxel size in mm.
       spec: the model's rules.
+      within: the box of the image that is wanted; intensities are normalised by all of it.
 
     Raises:
       ConfigError: `spec` names another number of channels than the image has.
     """
-    turned = image.transpose(*spec.transpose, 3).astype(np.float32)
+    turned = image.transpose(*spec.transpose, 3).astype(np.float32, copy=False)
     here = tuple(float(spacing[axis]) for axis in spec.transpose)
     wanted = spec.spacing_mm or (0.0, 0.0, 0.0)
     target = tuple(new or old for new, old in zip(wanted, here, strict=True))
     mask = nonzero_mask(turned) if spec.crop_nonzero or spec.mask_normalization else None
     box = bounding_box(mask) if spec.crop_nonzero and mask is not None else _whole(turned.shape)
     inner = turned[box]
-    outside = None if mask is None or mask[box].all() else ~mask[box]
+    part = _part(box, None if within is None else tuple(within[a] for a in spec.transpose))
+    wanted_box = tuple(
+        slice(b.start + p.start, b.start + p.stop) for b, p in zip(box, part, strict=True)
+    )
+    outside = None if mask is None or mask[wanted_box].all() else ~mask[wanted_box]
     inner_mask = mask[box] if spec.mask_normalization and mask is not None else None
     if spec.highpass_sigma_mm:
         high = [
@@ -111,11 +134,12 @@ def prepare(
             f"preprocessing.normalization: got {len(schemes)} entries for {inner.shape[-1]} "
             "channels; expected one, or one a channel"
         )
-    shape = resampling.resampled_shape(inner.shape[:3], here, target)
+    cut = tuple(p.stop - p.start for p in part)
+    shape = resampling.resampled_shape(cut, here, target)
     axis = resampling.coarse_axis(here, target)
     channels = []
     for number, scheme in enumerate(schemes):
-        channel = normalize(inner[..., number], scheme, spec, number, inner_mask)
+        channel = normalize(inner[..., number], scheme, spec, number, inner_mask, part)
         channels.append(
             resampling.resample(channel.astype(np.float32), shape, order=spec.order, separate=axis)
         )
@@ -123,7 +147,7 @@ def prepare(
         image=np.stack(channels, axis=-1),
         spacing=target,
         full_shape=turned.shape[:3],
-        box=box,
+        box=wanted_box,
         full_spacing=here,
         transpose=spec.transpose,
         outside=outside,
@@ -136,15 +160,16 @@ def normalize(
     spec: Preprocessing,
     number: int,
     mask: Bool[np.ndarray, "x y z"] | None,
-) -> Float[np.ndarray, "x y z"]:
-    """One channel normalised by its scheme; `number` picks its CT statistics."""
+    part: Box = (),
+) -> Float[np.ndarray, "x2 y2 z2"]:
+    """`part` of one channel normalised by its scheme; `number` picks its CT statistics."""
     if scheme == "zscore":
-        return intensity.zscore(channel, mask)
+        return intensity.zscore(channel, mask, part=part)
     if scheme == "rescale":
-        return intensity.rescale(channel)
+        return intensity.rescale(channel, part=part)
     if scheme == "ct":
-        return intensity.ct(channel, spec.ct_statistics[number])
-    return channel
+        return intensity.ct(channel[part], spec.ct_statistics[number])
+    return channel[part]
 
 
 def nonzero_mask(image: Num[np.ndarray, "x y z c"]) -> Bool[np.ndarray, "x y z"]:
@@ -163,6 +188,18 @@ def bounding_box(mask: Bool[np.ndarray, "x y z"]) -> tuple[slice, ...]:
         index = np.flatnonzero(mask.any(axis=rest))
         box.append(slice(int(index[0]), int(index[-1]) + 1))
     return tuple(box)
+
+
+def _part(box: Box, within: Box | None) -> Box:
+    """Where `within` lies in `box`, counted from its corner; all of it where they do not meet."""
+    whole = tuple(slice(0, b.stop - b.start) for b in box)
+    if within is None:
+        return whole
+    part = tuple(
+        slice(max(w.start - b.start, 0), min(w.stop, b.stop) - b.start)
+        for b, w in zip(box, within, strict=True)
+    )
+    return part if all(p.start < p.stop for p in part) else whole
 
 
 def _whole(shape: tuple[int, ...]) -> tuple[slice, ...]:
