@@ -32,6 +32,7 @@ LEAST_MM3 = 300.0  # of a piece of cord that is believed: about 5 mm of its leng
 WORTH = 3  # crop where the whole scan has this many times the tiles of the coarse look,
 WORTH_VOXELS = 4_000_000  # and its tiles this many voxels: about two seconds of a small U-Net
 NOTHING = "nothing was found where the cord seemed to be"
+BEYOND = "what was found goes far beyond where the cord seemed to be"
 WIDER = "and to the image's edge where something found reached the crop's"
 _CORD = {"cord", "sc", "spinalcord"}
 _CORNERS = 26  # components touch by faces, edges or corners
@@ -280,23 +281,34 @@ def within(
         answer, mask = run(box)
         if box is None:
             return answer, crop
-        wider = widened(box, mask) if mask.any() else None
+        wider = widened(box, mask)
         if wider == box:
             return answer, crop
         if wider is None:
-            crop = dataclasses.replace(crop, box=None, note=f"whole image: {NOTHING}")
+            why = BEYOND if mask.any() else NOTHING
+            crop = dataclasses.replace(crop, box=None, note=f"whole image: {why}")
         else:
             stored = turned(wider, volume, to_stored=True)
             crop = dataclasses.replace(crop, box=stored, note=f"cropped to the cord, {WIDER}")
         box = wider
 
 
-def widened(box: Box, mask: Bool[np.ndarray, "x y z"]) -> Box:
-    """`box`, up to the edge of the image on every side on which `mask` reaches the box's own."""
+def widened(box: Box, mask: Bool[np.ndarray, "x y z"]) -> Box | None:
+    """`box`, up to the edge of the image on every side on which the mask reaches the box's own.
+
+    Only the largest piece of the mask in the box counts: specks at an edge are no cord. None, for
+    the whole image, if nothing is in the box, or if little would be left out.
+    """
+    inner, _ = components(mask[box], _CORNERS)
+    if not inner.any():
+        return None
     sides = []
     for axis, (side, size) in enumerate(zip(box, mask.shape, strict=True)):
-        layers = np.moveaxis(mask, axis, 0)
-        low = 0 if layers[side.start].any() else side.start
-        high = size if layers[side.stop - 1].any() else side.stop
+        layers = np.moveaxis(inner == 1, axis, 0)
+        low = 0 if layers[0].any() else side.start
+        high = size if layers[-1].any() else side.stop
         sides.append(slice(low, high))
-    return tuple(sides)
+    wider = tuple(sides)
+    if wider != box and math.prod(s.stop - s.start for s in wider) > mask.size / 2:
+        return None
+    return wider

@@ -130,6 +130,22 @@ def test_the_whole_image_where_there_is_no_cord_to_be_found(data, regions, note)
     np.testing.assert_array_equal(found.labels, want.labels)
 
 
+def test_boxes_that_are_too_small_by_hand():
+    mask = np.zeros((20, 30, 10), bool)
+    box = (slice(4, 12), slice(5, 15), slice(0, 8))
+    assert cropping.widened(box, mask) is None
+    mask[6, 5:8, 0:3] = True  # at the box's edge in front, and at the image's below
+    mask[11, 14, 5] = True  # a speck
+    assert cropping.widened(box, mask) == (slice(4, 12), slice(0, 15), slice(0, 8))
+    mask[6, 6, 3:8] = True  # and to the upper edge
+    assert cropping.widened(box, mask) == (slice(4, 12), slice(0, 15), slice(0, 10))
+    assert cropping.widened((slice(4, 12), slice(0, 15), slice(0, 10)), mask) == (
+        slice(4, 12), slice(0, 15), slice(0, 10)
+    )  # fmt: skip
+    mask[4:12, 6, 6] = True  # to the left and to the right: little would be left out
+    assert cropping.widened((slice(4, 12), slice(0, 16), slice(0, 10)), mask) is None
+
+
 def test_nothing_in_the_crop_is_nothing_certain():
     scan = volume(image())
     empty = cropping.Crop((slice(0, 12), slice(0, 10), slice(0, 20)), 5.0, "cropped to the cord")
