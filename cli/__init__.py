@@ -17,6 +17,7 @@ from score_jax.cli import (
     consensus,
     ensemble,
     evaluate,
+    export,
     import_,
     lesions,
     models,
@@ -63,6 +64,7 @@ app.command("postprocess")(postprocess.command)
 app.command("ensemble")(ensemble.command)
 app.command("compare")(compare.command)
 app.command("predict")(predict.command)
+app.command("export")(export.command)
 app.command("evaluate")(evaluate.command)
 app.command("consensus")(consensus.command)
 app.command("lesions")(lesions.command)

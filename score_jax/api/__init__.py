@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from score_jax.api.comparison import Comparison as Comparison
     from score_jax.api.comparison import compare as compare
     from score_jax.api.ensembling import ensemble as ensemble
+    from score_jax.api.exporting import export_model as export_model
     from score_jax.api.models import list_models as list_models
     from score_jax.api.models import load_model as load_model
     from score_jax.api.models import load_models as load_models
@@ -33,6 +34,7 @@ _NAMES = {
     "Comparison": "score_jax.api.comparison",
     "compare": "score_jax.api.comparison",
     "ensemble": "score_jax.api.ensembling",
+    "export_model": "score_jax.api.exporting",
     "list_models": "score_jax.api.models",
     "load_model": "score_jax.api.models",
     "load_models": "score_jax.api.models",

@@ -7,11 +7,11 @@ from typing import Any
 from score_jax import pretrained
 from score_jax._types import PathLike
 from score_jax.errors import CheckpointError, ModelNotFoundError
-from score_jax.inference import Ensemble, Predictor, Segmenter
+from score_jax.inference import Ensemble, Predictor, Segmenter, exported
 
 
 def load_model(name_or_path: PathLike) -> Segmenter:
-    """A model ready to predict: a shipped one by name, or a model or run folder.
+    """A model ready to predict: a shipped one by name, a model or run folder, an exported file.
 
     An `Ensemble` is what a folder of several configurations gives (``score-jax ensemble --mixed``);
     everything else gives a `Predictor`.
@@ -27,9 +27,11 @@ def load_model(name_or_path: PathLike) -> Segmenter:
     if not path.exists():
         known = ", ".join(pretrained.registry()) or "none"
         raise ModelNotFoundError(
-            f"model {name!r}: no such folder and no shipped model of that name",
+            f"model {name!r}: no such folder or file and no shipped model of that name",
             hint=f"shipped: {known}; or give the folder of a trained model",
         )
+    if exported.is_exported(path):
+        return exported.load(path)
     if Ensemble.is_folder(path):
         return Ensemble.from_folder(path)
     return Predictor.from_folder(path)

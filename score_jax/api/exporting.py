@@ -1,0 +1,113 @@
+"""From a model folder to a file that leaves Python."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from score_jax._types import PathLike
+from score_jax.api.models import load_network
+from score_jax.errors import CheckpointError, ConfigError, OutputError, errors_of_disk
+from score_jax.export import describe
+from score_jax.imaging import write_json
+
+FORMATS = ("stablehlo", "onnx")
+
+
+def export_model(
+    model: PathLike,
+    out: PathLike,
+    *,
+    format: Literal["stablehlo", "onnx"],
+    weights: Literal["float32", "float16", "int8"] = "float32",
+    licence: str = "",
+    replace: bool = False,
+) -> dict[str, Any]:
+    """Write a model as one file for other programs, and ``OUT.json`` that describes it.
+
+    Args:
+      model: a shipped model's name, a run or a model folder; the members of an ensemble become one
+        network that gives the mean of their logits.
+      out: the file, ending in ``.stablehlo`` or ``.onnx``.
+      format: which of the two.
+      weights: how ONNX stores them; its arithmetic is float32 in any case.
+      licence: of the weights, to be written beside them.
+      replace: overwrite the file if it is there.
+
+    Returns:
+      The description, and the file's size and checksum.
+
+    Raises:
+      ConfigError: an unknown format or ending, or the package of the format is not installed.
+      CheckpointError, ModelNotFoundError: as `load_model`, and for models exported before.
+      OutputError: the file is there, or cannot be written.
+    """
+    out = Path(out)
+    if format not in FORMATS or out.suffix != f".{format}":
+        raise ConfigError(
+            f"{out}: got the ending {out.suffix!r} for the format {format!r}; expected "
+            + " or ".join(f".{name} for {name}" for name in FORMATS)
+        )
+    if weights != "float32" and format != "onnx":
+        raise ConfigError(f"weights: got {weights!r} for {format}; only ONNX stores them smaller")
+    if out.exists() and not replace:
+        raise OutputError(f"{out}: exists already", hint="--replace overwrites it")
+    loaded = load_network(model)
+    if not loaded.members:
+        raise CheckpointError(f"{model}: exported already; expected a run or a model folder")
+    facts = describe(
+        loaded.spec,
+        loaded.members,
+        loaded.postprocessing,
+        name=loaded.name,
+        weights=weights,
+        licence=licence,
+    )
+    if format == "onnx":
+        data = _onnx(loaded.spec, loaded.members, weights, facts)
+    else:
+        import jax
+        import jax.export
+
+        from score_jax.export import stablehlo
+
+        data = bytes(stablehlo.serialise(loaded.spec, loaded.members))
+        facts |= {
+            "platforms": list(stablehlo.PLATFORMS),
+            "calling_convention_version": jax.export.maximum_supported_calling_convention_version,
+            "jax": jax.__version__,
+        }
+    facts |= {"file": out.name, "bytes": len(data), "file_sha256": hashlib.sha256(data).hexdigest()}
+    _write(out, data)
+    write_json(out.with_name(out.name + ".json"), facts)
+    return facts
+
+
+def _onnx(spec: Any, members: Any, weights: Any, facts: dict[str, Any]) -> bytes:
+    try:
+        from score_jax.export import onnx
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise ConfigError(
+            "export: ONNX needs the package onnx, which is not installed",
+            hint="pip install 'score-jax[onnx]'",
+        ) from None
+    return onnx.graph_of(spec, members, weights=weights, metadata=facts).SerializeToString()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    with errors_of_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
