@@ -6,7 +6,7 @@ and an update gate of 1 keeps the old state.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -67,12 +67,10 @@ class ConvGRU(nnx.Module):
         if drop is not None and key is not None:
             key_x, key_h = jax.random.split(key)
             x_kernel, h_kernel = drop(x_kernel, key_x), drop(h_kernel, key_h)
-        # Only the state is sequential: convolve every slice of the input at once.
-        x_terms = recurrence.convolve_slices(x, x_kernel)
-        x_terms = x_terms + self.bias[...].reshape((1,) * (x_terms.ndim - 1) + (-1,))
+        weights = x_kernel, self.bias[...]
         if self.put_r_back:
-            return sweep_reset_state(x_terms, h_kernel, reverse)
-        return sweep(x_terms, h_kernel, reverse)
+            return sweep_reset_state(_input_terms(x, weights), h_kernel, reverse)
+        return sweep(x, h_kernel, reverse, weights)
 
 
 class DropConnect:
@@ -179,28 +177,48 @@ class MDGRULayer(nnx.Module):
         return total if self.combine == "sum" else total / (2 * len(self.cells))
 
 
+InputWeights = tuple[Array, Array]  # kernel (*taps, c_in, 3 hidden) and bias (3 hidden,)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def sweep(
-    x_terms: Float[Array, "t b *space three_hidden"],
+    x: Float[Array, "t b *space c_in"],
     h_kernel: Float[Array, "*taps hidden three_hidden"],
     reverse: bool,
+    weights: InputWeights | None = None,
 ) -> Float[Array, "t b *space hidden"]:
-    """The sequential part of a ConvGRU: hidden states from the input's convolved terms.
+    """The hidden states of a ConvGRU.
+
+    Args:
+      x: input slices; without `weights` their convolved terms, of 3 hidden channels.
+      h_kernel: kernel of the state.
+      reverse: from the last slice to the first.
+      weights: kernel and bias of the input's convolution.
 
     Its gradient is written by hand. Differentiating the scan would make one filter gradient a
-    step; here the backward scan carries nothing but the gradient of the state, and the filter
-    gradient is a contraction over blocks of steps after it.
+    step; here the backward scan carries nothing but the gradient of the state, and the filters'
+    gradients are products over blocks of steps.
     """
-    return _forward_scan(x_terms, h_kernel, reverse, save=False)[0]
+    return _forward_scan(x, h_kernel, reverse, weights, save=False)[0]
+
+
+def _input_terms(x: Array, weights: InputWeights) -> Array:
+    kernel, bias = weights
+    terms = recurrence.convolution_of(kernel)(x)
+    return terms + bias.reshape((1,) * (terms.ndim - 1) + (-1,))
 
 
 def _forward_scan(
-    x_terms: Array, h_kernel: Array, reverse: bool, *, save: bool
+    x: Array, h_kernel: Array, reverse: bool, weights: InputWeights | None, *, save: bool
 ) -> tuple[Array, tuple[Array, ...]]:
     """States, and what the gradient needs if `save`: both gates, candidate, its convolution."""
     convolve = recurrence.convolution_of(h_kernel)
+    inside = weights is not None and recurrence.input_inside()
+    if weights is not None and not inside:
+        x = _input_terms(x, weights)
 
-    def step(state: Array, terms: list[Array]) -> tuple[Array, tuple[Array, ...]]:
+    def step(state: Array, inputs: Array | list[Array]) -> tuple[Array, tuple[Array, ...]]:
+        terms = jnp.split(_input_terms(inputs, weights), 3, axis=-1) if inside else inputs
         h_terms = jnp.split(convolve(state), 3, axis=-1)
         keep = jax.nn.sigmoid(terms[0] + h_terms[0])
         reset = jax.nn.sigmoid(terms[1] + h_terms[1])
@@ -208,27 +226,26 @@ def _forward_scan(
         state = candidate + keep * (state - candidate)
         return state, (state, *((keep, reset, candidate, h_terms[2]) if save else ()))
 
-    start = jnp.zeros((*x_terms.shape[1:-1], h_kernel.shape[-2]), x_terms.dtype)
-    # Three arrays, not one: a slice of the channels inside the loop keeps XLA:CPU from
+    start = jnp.zeros((*x.shape[1:-1], h_kernel.shape[-2]), x.dtype)
+    # Three arrays, not one: a slice of the channels of what a loop reads keeps XLA:CPU from
     # vectorising the gates (3 to 6 times slower, docs/performance_notes.md).
-    split = jnp.split(x_terms, 3, axis=-1)
-    _, (states, *saved) = jax.lax.scan(step, start, split, reverse=reverse)
+    inputs = x if inside else jnp.split(x, 3, axis=-1)
+    _, (states, *saved) = jax.lax.scan(step, start, inputs, reverse=reverse)
     return states, tuple(saved)
 
 
 def _sweep_forward(
-    x_terms: Array, h_kernel: Array, reverse: bool
-) -> tuple[Array, tuple[Array, ...]]:
-    states, saved = _forward_scan(x_terms, h_kernel, reverse, save=True)
-    return states, (h_kernel, states, *saved)
+    x: Array, h_kernel: Array, reverse: bool, weights: InputWeights | None
+) -> tuple[Array, tuple[Any, ...]]:
+    states, saved = _forward_scan(x, h_kernel, reverse, weights, save=True)
+    return states, (None if weights is None else x, h_kernel, weights, states, *saved)
 
 
-def _sweep_backward(reverse: bool, saved: tuple[Array, ...], dy: Array) -> tuple[Array, Array]:
-    h_kernel, states, *gates = saved
-    zero = jnp.zeros_like(states[:1])
-    before = (
-        jnp.concatenate([states[1:], zero]) if reverse else jnp.concatenate([zero, states[:-1]])
-    )
+def _sweep_backward(
+    reverse: bool, saved: tuple[Any, ...], dy: Array
+) -> tuple[Array, Array, InputWeights | None]:
+    x, h_kernel, weights, states, *gates = saved
+    hidden = states.shape[-1]
     convolve_back = recurrence.transposed_convolution_of(h_kernel)
 
     def step(carried: Array, inputs: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
@@ -242,12 +259,42 @@ def _sweep_backward(reverse: bool, saved: tuple[Array, ...], dy: Array) -> tuple
         d_h_terms = jnp.concatenate([d_keep, d_reset, d_candidate * reset], axis=-1)
         return d_state * keep + convolve_back(d_h_terms), (d_h_terms, d_candidate)
 
-    _, (d_h_terms, d_candidate) = jax.lax.scan(
-        step, jnp.zeros_like(dy[0]), (dy, before, *gates), reverse=not reverse
+    def block(
+        carried: tuple[Array, list[Array]], inputs: tuple[Any, ...]
+    ) -> tuple[tuple[Array, list[Array]], Array]:
+        """The gradient of some steps: of their input, and summed up to theirs of the weights."""
+        d_state, totals = carried
+        dy, x, entering, states, gates = inputs
+        order = [states[1:], entering[None]] if reverse else [entering[None], states[:-1]]
+        before = jnp.concatenate(order)
+        d_state, (d_h_terms, d_candidate) = jax.lax.scan(
+            step, d_state, (dy, before, *gates), reverse=not reverse
+        )
+        d_terms = jnp.concatenate([d_h_terms[..., : 2 * hidden], d_candidate], axis=-1)
+        new = [recurrence.kernel_gradient(before, d_h_terms, h_kernel.shape[:-2])]
+        dx = d_terms
+        if weights is not None:
+            new.append(recurrence.kernel_gradient(x, d_terms, weights[0].shape[:-2]))
+            new.append(d_terms.sum(tuple(range(d_terms.ndim - 1))))
+            dx = recurrence.transposed_convolution_of(weights[0])(d_terms)
+        return (d_state, [total + n for total, n in zip(totals, new, strict=True)]), dx
+
+    size = recurrence.steps_together(len(states), states[0, ..., 0].size)
+
+    def in_blocks(a: Array) -> Array:
+        return a.reshape(-1, size, *a.shape[1:])
+
+    of_block = in_blocks(states)
+    zero = jnp.zeros_like(states[:1])
+    entering = [of_block[1:, 0], zero] if reverse else [zero, of_block[:-1, -1]]
+    parts = (in_blocks(dy), x if x is None else in_blocks(x), jnp.concatenate(entering), of_block)
+    parts = (*parts, [in_blocks(gate) for gate in gates])
+    totals = [jnp.zeros_like(w) for w in (h_kernel, *(weights or ()))]
+    (_, totals), dx = jax.lax.scan(
+        block, (jnp.zeros_like(dy[0]), totals), parts, reverse=not reverse
     )
-    gates_only = d_h_terms[..., : 2 * h_kernel.shape[-2]]
-    d_x_terms = jnp.concatenate([gates_only, d_candidate], axis=-1)
-    return d_x_terms, recurrence.kernel_gradient(before, d_h_terms, h_kernel.shape[:-2])
+    dx = dx.reshape(-1, *dx.shape[2:])
+    return dx, totals[0], None if weights is None else (totals[1], totals[2])
 
 
 sweep.defvjp(_sweep_forward, _sweep_backward)

@@ -1,16 +1,17 @@
 """The convolutions of a ConvGRU: one choice of form by platform and shape, equal results.
 
-A state is convolved once a step, so its product is small, and XLA:CPU's own convolution packs it
-slowly. Over one axis on a CPU, therefore,
+A state is convolved once a step, so its product is small, and XLA's own convolution packs it
+slowly. Over one axis, therefore,
 
 * the state's windows are laid side by side and multiplied once (`_windows`),
 * its gradient is one product a tap, whose results are shifted and summed, and
-* a kernel's gradient is a product over the windows of a few slices at a time, which stay in the
+* a kernel's gradient is a product over the windows of a few steps at a time, which stay in the
   cache.
 
-Over two axes, and on an accelerator, XLA's convolution does all three. Measurements are in
-docs/performance_notes.md. Slices are ``(t, b, *space, channels)``, kernels ``(*taps, in, out)``,
-odd, zero padding ``k // 2``.
+Over two axes `convolution` does all three. On a CPU the input is convolved step by step too, inside
+the loop (`input_inside`): its terms, three times the state's size, never go to memory.
+Measurements are in docs/performance_notes.md. Slices are ``(t, b, *space, channels)``, kernels
+``(*taps, in, out)``, odd, zero padding ``k // 2``.
 """
 
 from collections.abc import Callable
@@ -21,30 +22,51 @@ from jaxtyping import Array, Float
 
 from score_jax.models import convolution
 
-BLOCK_ROWS = 1536  # rows of windows in one product of a kernel's gradient: 2 to 3 MB at 64 channels
+# Rows of windows in one product of a kernel's gradient. On a CPU they should stay in its cache
+# (1.4 MB at 64 channels); elsewhere they should only not fill the memory.
+BLOCK_ROWS_CPU, BLOCK_ROWS = 768, 2**17
 
 
 def by_products(taps: tuple[int, ...]) -> bool:
     """Whether convolutions over these taps are written as matrix products."""
-    return len(taps) == 1 and jax.default_backend() == "cpu"
+    return len(taps) == 1
+
+
+def input_inside() -> bool:
+    """Whether a step convolves its slice of the input itself, not all slices before the loop.
+
+    It saves memory and its traffic, which is most of what a CPU spends beside products; an
+    accelerator would rather have one large convolution.
+    """
+    return jax.default_backend() == "cpu"
+
+
+def steps_together(steps: int, rows: int) -> int:
+    """How many steps, of `rows` positions each, share one product of a kernel's gradient.
+
+    It divides `steps`, so that blocks need no padding.
+    """
+    most = BLOCK_ROWS_CPU if jax.default_backend() == "cpu" else BLOCK_ROWS
+    fitting = range(1, max(1, min(steps, most // max(rows, 1))) + 1)
+    return max(n for n in fitting if steps % n == 0)
 
 
 def convolution_of(kernel: Float[Array, "*taps c_in c_out"]) -> Callable[[Array], Array]:
-    """The convolution of a state ``(b, *space, c_in)`` by `kernel`, for use in a loop."""
+    """The convolution of slices ``(*batch, *space, c_in)`` by `kernel`, in a loop or outside."""
     if not by_products(kernel.shape[:-2]):
-        return lambda state: convolution.convolve(state, kernel)
+        return lambda slices: _convolve(slices, kernel)
     taps, c_in, c_out = kernel.shape
     matrix = kernel.reshape(taps * c_in, c_out)
-    return lambda state: _product(_windows(state, taps), matrix)
+    return lambda slices: _product(_windows(slices, taps), matrix)
 
 
 def transposed_convolution_of(
     kernel: Float[Array, "*taps c_in c_out"],
 ) -> Callable[[Array], Array]:
-    """What carries a gradient ``(b, *space, c_out)`` back to the state ``(b, *space, c_in)``."""
+    """What carries a gradient ``(*batch, *space, c_out)`` back to ``(*batch, *space, c_in)``."""
     if not by_products(kernel.shape[:-2]):
         back = convolution.transposed(kernel)
-        return lambda gradient: convolution.convolve(gradient, back)
+        return lambda gradient: _convolve(gradient, back)
     matrices = [tap.T for tap in kernel]
     middle = len(matrices) // 2
 
@@ -57,26 +79,10 @@ def transposed_convolution_of(
     return convolve
 
 
-@jax.custom_vjp
-def convolve_slices(
-    x: Float[Array, "t b *space c_in"], kernel: Float[Array, "*taps c_in c_out"]
-) -> Float[Array, "t b *space c_out"]:
-    """Every slice convolved by `kernel`."""
-    merged = convolution.convolve(x.reshape(-1, *x.shape[2:]), kernel)
-    return merged.reshape(*x.shape[:-1], kernel.shape[-1])
-
-
-def _convolve_slices_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return convolve_slices(x, kernel), (x, kernel)
-
-
-def _convolve_slices_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    dx = convolve_slices(dy, convolution.transposed(kernel))
-    return dx, kernel_gradient(x, dy, kernel.shape[:-2])
-
-
-convolve_slices.defvjp(_convolve_slices_forward, _convolve_slices_backward)
+def _convolve(slices: Array, kernel: Array) -> Array:
+    space = slices.shape[-(kernel.ndim - 1) :]
+    merged = convolution.convolve(slices.reshape(-1, *space), kernel)
+    return merged.reshape(*slices.shape[:-1], kernel.shape[-1])
 
 
 def kernel_gradient(
@@ -88,24 +94,13 @@ def kernel_gradient(
     if not by_products(taps):
         x, dy = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
         return convolution.kernel_gradient(x, dy, taps)
-    steps, batch, length, c_in = x.shape
-    block = min(steps, max(1, BLOCK_ROWS // (batch * length)))
-    x, dy = (_in_blocks(a, block) for a in (x, dy))
-
-    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        windows, gradient = _windows(pair[0], taps[0]), pair[1]
-        axes = (0, 1, 2)
-        return total + jnp.tensordot(windows, gradient, (axes, axes), precision="highest"), None
-
-    start = jnp.zeros((taps[0] * c_in, dy.shape[-1]), x.dtype)
-    return jax.lax.scan(add, start, (x, dy))[0].reshape(taps[0], c_in, -1)
-
-
-def _in_blocks(x: Array, size: int) -> Array:
-    """Slices in groups of `size`; zeros fill the last, which adds nothing to a gradient."""
-    missing = -len(x) % size
-    x = jnp.pad(x, ((0, missing), *((0, 0),) * (x.ndim - 1)))
-    return x.reshape(-1, size, *x.shape[1:])
+    # Channels first: a window of them is then the left factor as the product reads it.
+    half, length = taps[0] // 2, x.shape[-2]
+    padded = jnp.pad(jnp.moveaxis(x, -1, 0), ((0, 0),) * (x.ndim - 1) + ((half, half),))
+    windows = jnp.stack([padded[..., tap : tap + length] for tap in range(taps[0])])
+    rows = dy.reshape(-1, dy.shape[-1])
+    product = _product(windows.reshape(taps[0] * x.shape[-1], -1), rows)
+    return product.reshape(taps[0], x.shape[-1], -1)
 
 
 def _windows(x: Float[Array, "*batch length c"], taps: int) -> Float[Array, "*batch length taps_c"]:

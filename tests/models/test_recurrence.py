@@ -47,9 +47,7 @@ def test_one_axis_is_the_sum_over_taps(taps, length):
 
 
 @pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("rows", [1, 30, 10_000])
-def test_kernel_gradient_in_blocks_of_any_size(monkeypatch, rows):
-    monkeypatch.setattr(recurrence, "BLOCK_ROWS", rows)
+def test_kernel_gradient_is_the_sum_over_positions():
     x, dy = normal(0, 5, 2, 7, 3), normal(1, 5, 2, 7, 4)
     got = jax.jit(lambda x, dy: recurrence.kernel_gradient(x, dy, (5,)))(x, dy)
     padded = np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), (2, 2), (0, 0)))
@@ -57,29 +55,51 @@ def test_kernel_gradient_in_blocks_of_any_size(monkeypatch, rows):
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-@pytest.mark.usefixtures("form")
-@pytest.mark.parametrize("space", [(6,), (4, 5)])
-def test_slices_of_the_input_and_their_gradient(space):
-    taps = (3, 5)[: len(space)]
-    x, kernel = normal(0, 3, 2, *space, 2), normal(1, *taps, 2, 4)
-    probe = normal(2, 3, 2, *space, 4)
+@pytest.mark.parametrize(
+    ("rows", "steps", "together"),
+    [(192, 192, 4), (192, 190, 2), (384, 7, 1), (10, 6, 6), (0, 5, 5)],
+)
+def test_blocks_of_steps_divide_the_sweep(rows, steps, together):
+    assert recurrence.steps_together(steps, rows) == together
 
-    def plain(x, kernel):
-        letters = "HW"[: len(space)]
-        return jax.lax.conv_general_dilated(
-            x.reshape(-1, *x.shape[2:]),
-            kernel,
-            (1,) * len(space),
-            "SAME",
-            dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-            precision="highest",
-        ).reshape(probe.shape)
 
-    def value(function):
-        return jax.jit(jax.value_and_grad(lambda x, k: (function(x, k) * probe).sum(), (0, 1)))
+def convolved(x, kernel):
+    """Every slice by XLA's own convolution."""
+    letters = "HW"[: kernel.ndim - 2]
+    return jax.lax.conv_general_dilated(
+        x.reshape(-1, *x.shape[2:]),
+        kernel,
+        (1,) * len(letters),
+        "SAME",
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+        precision="highest",
+    ).reshape(*x.shape[:-1], -1)
 
-    got, want = value(recurrence.convolve_slices)(x, kernel), value(plain)(x, kernel)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-5), got, want)
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize(
+    ("space", "reverse", "rows"), [((6,), False, 24), ((6,), True, 24), ((4, 5), True, 1)]
+)
+def test_the_inputs_convolution_and_its_gradients(monkeypatch, inside, space, reverse, rows):
+    """In the loop or before it, in blocks of two steps or of one: as terms given from outside."""
+    monkeypatch.setattr(recurrence, "input_inside", lambda: inside)
+    monkeypatch.setattr(recurrence, "BLOCK_ROWS_CPU", rows)
+    taps, h_taps = (3, 5)[: len(space)], (5, 3)[: len(space)]
+    x, probe = normal(0, 4, 2, *space, 2), normal(4, 4, 2, *space, 3)
+    h_kernel, kernel, bias = (0.3 * normal(n, *s) for n, s in
+        ((1, (*h_taps, 3, 9)), (2, (*taps, 2, 9)), (3, (9,))))  # fmt: skip
+
+    def joined(x, h_kernel, kernel, bias):
+        return (sweep(x, h_kernel, reverse, (kernel, bias)) * probe).sum()
+
+    def apart(x, h_kernel, kernel, bias):
+        terms = convolved(x, kernel)
+        terms = terms + jnp.broadcast_to(bias, terms.shape)
+        return (sweep(terms, h_kernel, reverse) * probe).sum()
+
+    arguments = x, h_kernel, kernel, bias
+    value = [jax.jit(jax.value_and_grad(f, (0, 1, 2, 3)))(*arguments) for f in (joined, apart)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5), *value)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
