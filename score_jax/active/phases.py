@@ -228,7 +228,7 @@ def _measured(case: data.Case, dataset: data.Dataset) -> dict[str, float]:
 
 
 def _masks_below(phase: int, path: PathLike) -> dict[str, Path]:
-    """The masks in a folder of predictions, by file name."""
+    """The masks in a folder of predictions, by file name; two of one name are refused."""
     if phase < FIRST:
         raise ConfigError(f"predictions: got phase {phase}; expected {FIRST} or more")
     folder = Path(path)
@@ -239,7 +239,14 @@ def _masks_below(phase: int, path: PathLike) -> dict[str, Path]:
         )
     if (folder / SCORES).is_dir():  # of a ranking, whose to_correct holds the same names
         folder = folder / PREDICTIONS
-    found = {p.name: p for p in sorted(folder.rglob("*.nii*"), reverse=True)}
+    found: dict[str, Path] = {}
+    for mask in sorted(folder.rglob("*.nii*")):
+        if (first := found.setdefault(mask.name, mask)) != mask:
+            raise DatasetError(
+                f"{folder}: got two masks of one name, {first.relative_to(folder)} and "
+                f"{mask.relative_to(folder)}; expected those of one model",
+                hint="name the folder below it that holds the masks of this model alone",
+            )
     if not found:
         raise DatasetError(f"{folder}: got no mask; expected those of the model of phase {phase}")
     return found

@@ -411,6 +411,21 @@ def test_phases_follow_the_models(bids, tmp_path):
     assert "score-jax-phase-2" in told.prediction
 
 
+def test_two_models_corrected_at_once_are_two_phases(bids, tmp_path):
+    """A ranking that a second model has added scans to."""
+    folder = tmp_path / "both"
+    for weights, subjects in (("w1", (A, C)), ("w2", (B,))):
+        write_ranking(
+            folder,
+            lambda s: bids.root / s / "anat" / f"{s}_T2w.nii.gz",
+            weights=(weights,),
+            subjects=subjects,
+        )
+    correct(folder)
+    found = ingest([folder], bids.root, options())
+    assert {one.case[:6]: one.phase for one in found.taken} == {A: 2, B: 3, C: 2}
+
+
 def test_a_phase_can_be_given(bids):
     correct(bids.ranking, A)
     one = [bids.file(A, "cord"), bids.file(A, "lesion")]

@@ -205,6 +205,33 @@ def test_nnunet(tmp_path):
     assert result(found, "model of phase 1 -> 4", VOLUME).zeros == len(BARE)
 
 
+def test_lesion_is_cord_also_where_labels_exclude_each_other(tmp_path):
+    """nnU-Net labels without regions: what is labelled lesion is labelled cord nowhere."""
+    root = write_nnunet(tmp_path / "Dataset001")
+    about = json.loads((root / "dataset.json").read_text())
+    about["labels"] = {"background": 0, "cord": 1, "lesion": 2}
+    del about["regions_class_order"]
+    (root / "dataset.json").write_text(json.dumps(about))
+    rows = {row["case"]: row for row in status(root).measures}
+    assert len(rows) == len(BY_HAND)
+    for subject in BY_HAND:
+        _, cord, lesion = truth(subject)
+        lesion = lesion & cord
+        without = morphometry.lesions(lesion, cord & ~lesion, affine=AFFINE, spacing=(1, 1, 1.5))
+        found = tuple(rows[subject][measure] for measure in MEASURES)
+        assert found == pytest.approx(by_itself(cord, lesion))
+        assert found[2] > max(row["max_axial_damage_ratio []"] for row in without)
+
+
+def test_two_masks_of_one_name_are_refused(corrected, tmp_path):
+    """E.g. those of two folds, or predictions beside the masks that they are compared with."""
+    name = f"{A}_label-lesion_desc-T2w_mask.nii.gz"
+    for fold in ("fold-0", "fold-1"):
+        save(tmp_path / "masks" / fold / name, truth(A)[2])
+    with pytest.raises(DatasetError, match=rf"two masks of one name, fold-0/{name} and fold-1"):
+        status(corrected.root, predictions={2: tmp_path / "masks"})
+
+
 def test_biomarkers_of_several_lesions_by_hand():
     cord = np.zeros((6, 7, 8), bool)
     cord[1:5, 1:6] = True  # 20 voxels a slice, upright
