@@ -74,6 +74,12 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help="Processes that prepare images and cut patches.")
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Read every file again, even if size and times are as prepared."
+        ),
+    ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard files.")
     ] = False,
@@ -103,9 +109,9 @@ def command(
     given += [f"patience={patience}"] if patience is not None else []
     given += [f"compute.workers={workers}"] if workers is not None else []
     plain = not (given or config or plan or epochs or init) and model == "unet"
-    planned = settings = None
+    planned = settings = network = None
     if not (resume and plain):
-        base = _settings(model, config, plan, configuration, init)
+        base, network = _settings(model, config, plan, configuration, init)
         if model in _PLANNED and not (resume or config or plan or init):
             planned, base = _plan(dataset, base, tuple(given), planner, configuration)
         settings = _overridden(base, tuple(given), epochs)
@@ -125,8 +131,10 @@ def command(
             out=out,
             resume=resume,
             init=init or None,
+            network=network,
             tensorboard=tensorboard,
             prepared=prepared,
+            verify=verify,
             planned=planned,
             arguments=["score-jax", *sys.argv[1:]],
             on_event=report,
@@ -155,8 +163,8 @@ _PRESETS = ("unet", "mdgru", *_PLANNED, "mdgru-original")
 
 def _settings(
     model: str, path: Path | None, plan: Path | None, configuration: str, init: str
-) -> Any:
-    """The preset or file, then the plan or the model to start from."""
+) -> tuple[Any, Any]:
+    """The preset or file with the plan or model to start from; and that model, if it was read."""
     from score_jax.config import load_config, preset
     from score_jax.errors import ConfigError
 
@@ -181,8 +189,9 @@ def _settings(
         from score_jax import api
         from score_jax.planning.recipe import like
 
-        settings = like(api.load_network(init).spec, base=settings)
-    return settings
+        network = api.load_network(init)
+        return like(network.spec, base=settings), network
+    return settings, None
 
 
 def _plan(

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ from flax import nnx
 from score_jax import models
 from score_jax._types import PathLike
 from score_jax.config import ModelSpec
-from score_jax.errors import CheckpointError, ConfigError, ModelNotFoundError, OutputError
+from score_jax.errors import CheckpointError, ConfigError, ModelNotFoundError, errors_of_disk
 
 SPEC_FILE = "model.json"
 PARAMS = "params"
@@ -259,26 +258,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def errors_of_disk(where: PathLike) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a message that names the folder.
-
-    Raises:
-      OutputError: any OSError inside, or Orbax's account of one.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{where}: cannot be written ({os.strerror(error.errno) if error.errno else error})",
-            hint="free space or choose another folder",
-        ) from None
-    except ValueError as error:  # tensorstore reports the system's error as text
-        if any(word in str(error) for word in ("No space left", "Permission denied", "quota")):
-            raise OutputError(
-                f"{where}: cannot be written ({_first_line(error)})",
-                hint="free space or choose another folder",
-            ) from None
-        raise

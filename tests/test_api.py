@@ -16,7 +16,13 @@ import pytest
 
 import score_jax as sj
 from score_jax import checkpointing
-from score_jax.errors import CheckpointError, ConfigError, DatasetError, OutputError
+from score_jax.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    ModelNotFoundError,
+    OutputError,
+)
 from score_jax.training import events
 
 from .conftest import SMALL
@@ -273,6 +279,29 @@ def test_a_damaged_newest_checkpoint_falls_back(trained, dataset, tmp_path):
     assert started.step == 54
     assert (run / "checkpoints/60.damaged").is_dir()
     assert checkpointing.finished_steps(run / "checkpoints")[-1] == 61
+
+
+def test_the_model_to_start_from_is_read_once_and_not_by_a_resumed_run(trained, dataset, tmp_path):
+    short = (*SMALL, "steps=1", "validate_each=1", "optimizer.learning_rate=0.0")
+    first = shutil.copytree(trained[0].folder, tmp_path / "first")
+    network = sj.load_model(first)
+    shutil.rmtree(first)
+    notes = []
+
+    def train(*more, **given):
+        notes.clear()
+        config = None if "resume" in given else sj.load_config(overrides=(*short, *more))
+        sj.train(dataset, config, out=tmp_path / "run", on_event=notes.append, **given)
+        return " ".join(event.text for event in notes if isinstance(event, events.Note))
+
+    with pytest.raises(ModelNotFoundError, match="first"):
+        train(init=first)
+    assert not (tmp_path / "run").exists()
+    assert "started from" in train(init=first, network=network)
+    config = tmp_path / "run/config.toml"
+    config.write_text(config.read_text().replace("\nsteps = 1\n", "\nsteps = 2\n"))
+    assert train(resume=True) == ""  # it has its own weights by now
+    assert json.loads((tmp_path / "run/run.json").read_text())["init"] == str(first)
 
 
 def test_checkpoints_that_cannot_be_read_are_told(trained, dataset, tmp_path):

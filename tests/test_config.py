@@ -41,6 +41,8 @@ def test_presets_read_and_come_back(name, tmp_path):
         ("nonsense", "--set 'nonsense': expected key=value"),
         ("seed.deep=1", "seed: expected int"),
         ("slice_axis=3", "slice_axis: got 3; expected 0, 1 or 2"),
+        ("augment.mirror_axes=[0, 3]", "augment.mirror_axes: got [0, 3]"),
+        ("augment.deform.scaling=[1.1, 1.1]", "augment.deform.scaling: got [1.1, 1.1]; expected 3"),
         ("data.folds=3", ""),
         ("data.validation_fraction=1.0", "data.validation_fraction: got 1.0"),
         ("preprocessing.axcodes=RAF", "preprocessing.axcodes: got 'RAF'"),
@@ -55,6 +57,15 @@ def test_mistakes_are_named(override, message):
     with pytest.raises(ConfigError) as caught:
         load_config(overrides=(override,))
     assert message in str(caught.value)
+
+
+def test_axes_of_augmentation_fit_the_network():
+    two = ("model=mdgru", "sampling.patch=[8, 12]")
+    assert load_config(overrides=(*two, "augment.mirror_axes=[0, 1]")).ndim == 2
+    with pytest.raises(
+        ConfigError, match=r"augment.mirror_axes: got \[0, 2\]; expected axes below 2"
+    ):
+        load_config(overrides=(*two, "augment.mirror_axes=[0, 2]"))
 
 
 def test_files_that_are_not_there_or_not_toml(tmp_path):

@@ -19,7 +19,7 @@ from score_jax.active.records import (
     sha256_of_file,
 )
 from score_jax.arrays.regions import Region
-from score_jax.checkpointing import errors_of_disk
+from score_jax.errors import errors_of_disk
 from score_jax.imaging import atomic, load, load_mask, save, write_json, write_tsv
 from score_jax.imaging.bids import derivatives, stem
 from score_jax.inference import Segmentation

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from score_jax.checkpointing import errors_of_disk
+from score_jax.errors import errors_of_disk
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32
 
 from score_jax import data
 from score_jax._types import PathLike
-from score_jax.api import runs
+from score_jax.api import about, runs
 from score_jax.arrays.regions import Region
 from score_jax.errors import ConfigError, DatasetError
 from score_jax.imaging import Volume, bids, load, load_mask, read_json
@@ -30,8 +30,8 @@ def known_dataset(run: Path, given: PathLike | None) -> PathLike:
         return given
     if (run / FOLDER / SUMMARY).is_file():
         return read_summary(run)["score_jax"]["dataset"]
-    with contextlib.suppress(DatasetError, KeyError, TypeError):
-        trained_on = read_json(run / "run.json")["data"]["dataset"]
+    with contextlib.suppress(KeyError, TypeError):
+        trained_on = about.read_run(run)["data"]["dataset"]
         if isinstance(trained_on, str):
             return trained_on
     raise ConfigError(

@@ -22,7 +22,7 @@ from score_jax.augment import source_shape
 from score_jax.config import ModelSpec, Preprocessing, TrainConfig, load_config, to_toml
 from score_jax.data import batches, mixing
 from score_jax.data.prepared import PreparedDataset, prepare_dataset
-from score_jax.errors import ConfigError, DatasetError, OutputError, ScoreError
+from score_jax.errors import ConfigError, DatasetError, OutputError, ScoreError, errors_of_disk
 from score_jax.imaging import load_header, write_json, write_text
 from score_jax.inference import Predictor
 from score_jax.metrics import dice
@@ -58,8 +58,10 @@ def train(
     out: PathLike,
     resume: bool = False,
     init: PathLike | None = None,
+    network: Predictor | None = None,
     tensorboard: bool = False,
     prepared: PathLike | None = None,
+    verify: bool = False,
     planned: Planned | None = None,
     arguments: Sequence[str] = (),
     on_event: events.OnEvent = lambda event: None,
@@ -73,10 +75,12 @@ def train(
         progress.png, validation/, summary.json.
       init: a model to start from (fine-tuning): weights that fit by name and shape are taken.
         `planning.recipe.like` gives a configuration of its network.
+      network: what `init` names, where it is loaded already.
       resume: go on from the newest checkpoint of `out`, with its own configuration and split.
       tensorboard: also write TensorBoard files.
       prepared: folder for the images on the network's grid; several runs of one grid may share it.
         By default ``prepared/`` in the run folder.
+      verify: read every file of the dataset again, whatever its size and times say.
       planned: where `config` comes from, to be kept in the run folder.
       arguments: the command line, for ``run.json``.
       on_event: told what happens (see `training.events`).
@@ -97,15 +101,19 @@ def train(
     spec = _spec(config, found, _resolved(config, found, splits))
     if resume:
         init = init or about.read_run(run).get("init")
+    if init is None or _started(run):  # a checkpoint has its own weights
+        network = None
+    elif network is None:
+        network = load_network(init)
     new = not run.exists()
     try:
-        ready = _prepare(run, config, spec, found, raters, splits, prepared, on_event)
+        ready = _prepare(run, config, spec, found, raters, splits, prepared, verify, on_event)
     except ScoreError:
         if lead and new:  # a dataset that cannot be used leaves no run behind
             shutil.rmtree(run, ignore_errors=True)
         raise
     if lead:
-        with checkpointing.errors_of_disk(run):
+        with errors_of_disk(run):
             run.mkdir(parents=True, exist_ok=True)
         write_text(run / CONFIG, to_toml(config))
         data.write_splits(run / SPLIT, splits)
@@ -124,7 +132,7 @@ def train(
         _task(config, spec, plan, splits, ready),
         run,
         resume=resume,
-        init=None if init is None else load_network(init).members[0],
+        init=None if network is None else network.members[0],
         tensorboard=tensorboard,
         on_event=on_event,
     )
@@ -154,6 +162,7 @@ def _prepare(
     raters: Mapping[str, data.Dataset],
     splits: Sequence[data.Split],
     folder: PathLike | None,
+    verify: bool,
     on_event: events.OnEvent,
 ) -> PreparedDataset:
     """All cases of the run on the network's grid; the first process prepares, the others follow."""
@@ -168,6 +177,7 @@ def _prepare(
             workers=config.compute.workers,
             raters=raters,
             thin_axis=config.slice_axis if config.ndim == 2 else None,
+            verify=verify,
             on_case=lambda done, total: on_event(events.Prepared(done, total)),
         )
 
@@ -255,7 +265,7 @@ def _phantom(config: TrainConfig, spec: ModelSpec, shape: Sequence[int]) -> Patc
 
 def _configuration(run: Path, config: TrainConfig | None, resume: bool) -> TrainConfig:
     if not resume:
-        if checkpointing.finished_steps(run / "checkpoints"):
+        if _started(run):
             raise OutputError(
                 f"{run}: holds a training run already",
                 hint="--resume continues it; or choose another --out",
@@ -273,6 +283,11 @@ def _configuration(run: Path, config: TrainConfig | None, resume: bool) -> Train
             hint=f"leave out --config, --set and the like, or edit {run / CONFIG}",
         )
     return own
+
+
+def _started(run: Path) -> bool:
+    """Whether the run has a checkpoint."""
+    return bool(checkpointing.finished_steps(run / "checkpoints"))
 
 
 def _check_trainable(found: data.Dataset) -> None:

@@ -322,6 +322,7 @@ class TrainConfig:
             )
         if self.slice_axis not in (0, 1, 2):
             raise ConfigError(f"slice_axis: got {self.slice_axis}; expected 0, 1 or 2")
+        self.augment.check_axes(self.ndim)
 
     @property
     def ndim(self) -> int:

@@ -16,7 +16,7 @@ from typing import final
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from score_jax.config import SamplingConfig
 from score_jax.data.patches import Member as Member
@@ -24,7 +24,8 @@ from score_jax.data.patches import choose_patches, read_patches
 from score_jax.data.prepared import PreparedDataset
 from score_jax.errors import ConfigError
 
-Batch = tuple[Float32[np.ndarray, "m b *shape c"], Float32[np.ndarray, "m b *shape r"]]
+Masks = UInt8[np.ndarray, "m b *shape r"] | Float32[np.ndarray, "m b *shape r"]
+Batch = tuple[Float32[np.ndarray, "m b *shape c"], Masks]
 
 
 @contextlib.contextmanager
@@ -55,8 +56,9 @@ def open_batches(
       prefetch: batches drawn ahead, over all workers; 0 draws when asked (without workers).
 
     Yields:
-      Images ``(m, b, *shape, c)`` and masks ``(m, b, *shape, r)``, float32: the regions, then the
-      voxels to ignore if ``prepared.has_ignore``. Masks are 0 or 1, or the share of raters.
+      Images ``(m, b, *shape, c)``, float32, and masks ``(m, b, *shape, r)``: the regions, then the
+      voxels to ignore if ``prepared.has_ignore``. Masks are bytes of 0 or 1, a quarter of what the
+      step makes of them on the device, or float32 where members learn the share of raters.
 
     Raises:
       ConfigError: a shape smaller than the patch, a member without cases, a rater that is not

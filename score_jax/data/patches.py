@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, UInt8
 
 from score_jax.config import SamplingConfig
 from score_jax.data.prepared import PreparedDataset
@@ -154,15 +154,19 @@ def in_space(shape: Sequence[int], slice_axis: int) -> tuple[int, ...]:
 
 def read_patches(
     prepared: PreparedDataset, patches: Sequence[Patch]
-) -> tuple[Float32[np.ndarray, "b x y z c"], Float32[np.ndarray, "b x y z r"]]:
+) -> tuple[
+    Float32[np.ndarray, "b x y z c"],
+    UInt8[np.ndarray, "b x y z r"] | Float32[np.ndarray, "b x y z r"],
+]:
     """Images and masks of patches of one shape; 0 beyond the image.
 
-    Masks are 0 or 1, or for the mean of several raters their share. The last channel marks voxels
-    to ignore where the dataset declares a label for them.
+    Masks are bytes of 0 or 1, or if some patch has the mean of several raters float32: their share.
+    The last channel marks voxels to ignore where the dataset declares a label for them.
     """
+    soft = any(patch.rater is None for patch in patches)
     shape, some = patches[0].shape, prepared[patches[0].case]
     images = np.zeros((len(patches), *shape, some.image_channels), np.float32)
-    masks = np.empty((len(patches), *shape, some.channels), np.float32)
+    masks = np.empty((len(patches), *shape, some.channels), np.float32 if soft else np.uint8)
     reading = []  # all begin before the first is waited for
     for patch, image in zip(patches, images, strict=True):
         sample = prepared[patch.case]

@@ -31,8 +31,9 @@ from score_jax.arrays.regions import Region
 from score_jax.config import Preprocessing
 from score_jax.data.cases import Case, Dataset
 from score_jax.data.loading import LoadedCase, load_case, load_raters
-from score_jax.data.stored import FORMAT, StoredSample, read_about, write_sample
-from score_jax.errors import DatasetError, ImageError, OutputError
+from score_jax.data.stored import ABOUT, FORMAT, StoredSample, read_about, write_sample
+from score_jax.errors import DatasetError, ImageError, errors_of_disk
+from score_jax.imaging import write_json
 from score_jax.planning.preprocess import prepare
 
 try:
@@ -122,14 +123,16 @@ def prepare_dataset(
     raters: Mapping[str, Dataset] | None = None,
     thin_axis: int | None = None,
     cache_bytes: int = CACHE_BYTES,
+    verify: bool = False,
     on_case: Callable[[int, int], None] | None = None,
 ) -> PreparedDataset:
     """Bring cases to the network's grid and store them in `folder`, one folder a case.
 
     A case that is there already is kept if nothing it was made from has changed: the bytes of its
-    files, `preprocessing`, the regions, the raters. A case is written beside its place and then
-    moved there, so whatever ends this early leaves whole cases only. A second call for the same
-    `folder` waits until the first is done.
+    files, `preprocessing`, the regions, the raters. A file whose size, times and place on the disk
+    (`_stamp`) are those of the last time is taken to hold the same bytes; any other is read. A
+    case is written beside its place and then moved there, so whatever ends this early leaves
+    whole cases only. A second call for the same `folder` waits until the first is done.
 
     Args:
       dataset: says channels, regions and files.
@@ -141,6 +144,7 @@ def prepare_dataset(
       raters: from `discover_raters`, the masks of each; by default the dataset's own masks.
       thin_axis: the axis of the network's grid whose single slices will be read (2-D patches).
       cache_bytes: decoded chunks that each reading process keeps in memory.
+      verify: read every file, whatever its size and times say.
       on_case: called after each case with how many are done, and with their total.
 
     Raises:
@@ -149,9 +153,11 @@ def prepare_dataset(
       OutputError: disk full or no permission; the case at hand is removed.
     """
     root = Path(folder)
-    jobs = [_job(dataset, name, raters or {}, preprocessing, root, thin_axis) for name in cases]
+    jobs = [
+        _job(dataset, name, raters or {}, preprocessing, root, thin_axis, verify) for name in cases
+    ]
     outcomes: dict[str, Outcome] = {}
-    with _errors_of_disk(root):
+    with errors_of_disk(root):
         root.mkdir(parents=True, exist_ok=True)
     with _alone(root), contextlib.closing(_run(jobs, workers)) as results:
         for name, outcome in results:
@@ -177,6 +183,7 @@ class _Job:
     preprocessing: Preprocessing
     root: Path
     thin_axis: int | None
+    verify: bool
 
     @property
     def folder(self) -> Path:
@@ -190,9 +197,10 @@ def _job(
     preprocessing: Preprocessing,
     root: Path,
     thin_axis: int | None,
+    verify: bool,
 ) -> _Job:
     drawn = tuple((rater, one.case(name), _bare(one)) for rater, one in raters.items())
-    return _Job(dataset.case(name), _bare(dataset), drawn, preprocessing, root, thin_axis)
+    return _Job(dataset.case(name), _bare(dataset), drawn, preprocessing, root, thin_axis, verify)
 
 
 def _bare(dataset: Dataset) -> Dataset:
@@ -247,9 +255,12 @@ def _worker(leash: Any) -> None:  # a Connection, under another name on Windows
 
 def _prepare_case(job: _Job) -> Outcome:
     try:
-        made_from = _made_from(job)
         there = read_about(job.folder)
+        made_from = _made_from(job, {} if there is None or job.verify else _known_sums(there))
         if there is not None and there.get("sha256") == made_from["sha256"]:
+            if there.get("files_stamps") != made_from["files_stamps"]:
+                with errors_of_disk(job.root):  # the next start need not read the files
+                    write_json(job.folder / ABOUT, {**there, **made_from})
             return "kept"
         outcome: Outcome = "redone" if job.folder.exists() else "made"
         _write(job, made_from)
@@ -263,7 +274,7 @@ def _write(job: _Job, made_from: Mapping[str, Any]) -> None:
     loaded, truth = _load(job)
     prepared = prepare(loaded.image, loaded.volume.spacing, job.preprocessing)
     temporary = job.root / f"{_LEFTOVER}{secrets.token_hex(6)}"  # `_alone` removes what is left
-    with _errors_of_disk(job.root):
+    with errors_of_disk(job.root):
         temporary.mkdir()
         write_sample(
             temporary,
@@ -294,9 +305,18 @@ def _load(job: _Job) -> tuple[LoadedCase, Bool[np.ndarray, "k x y z c"]]:
     return loaded, truth[None]
 
 
-def _made_from(job: _Job) -> dict[str, Any]:
-    """What a prepared case depends on, and one checksum over all of it."""
-    files = [_file_sum(path, job.dataset.root) for case in _cases(job) for path in _files(case)]
+def _made_from(job: _Job, known: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """What a prepared case depends on, and one checksum over all of it.
+
+    Args:
+      job: the case.
+      known: checksums by name and stamp, of files that need not be read.
+    """
+    files, stamps = [], []
+    for path in (path for case in _cases(job) for path in _files(case)):
+        name, stamp = _relative(path, job.dataset.root), _stamp(path)
+        files.append([name, known.get((name, stamp)) or _file_sum(path)])
+        stamps.append(stamp)
     rules = {
         "format": FORMAT,
         "preprocessing": dataclasses.asdict(job.preprocessing),
@@ -311,6 +331,7 @@ def _made_from(job: _Job) -> dict[str, Any]:
         "id": job.case.id,
         "sha256": hashlib.sha256(everything.encode()).hexdigest(),
         "files_sha256": files,
+        "files_stamps": stamps,
         "rules_sha256": rules_sum,
     }
 
@@ -327,11 +348,35 @@ def _files(case: Case) -> tuple[Path, ...]:
     return (*case.images, *labels, *(case.region_masks[name] for name in sorted(case.region_masks)))
 
 
-def _file_sum(path: Path, root: Path) -> tuple[str, str]:
-    name = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+def _relative(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
+
+
+def _stamp(path: Path) -> str:
+    """Size, times of the last change of content and of the entry, inode: new if a file is written.
+
+    Times are set back by nobody but on purpose: `cp -p`, `tar` and `touch` move the second one.
+    """
+    with _readable(path):
+        found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
+def _known_sums(about: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The checksums in a ``case.json``, by name and stamp."""
+    files, stamps = about.get("files_sha256", []), about.get("files_stamps", [])
+    return {(name, stamp): known for (name, known), stamp in zip(files, stamps, strict=False)}
+
+
+def _file_sum(path: Path) -> str:
+    with _readable(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            return name.as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()
+        yield
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -355,19 +400,3 @@ def _alone(root: Path) -> Iterator[None]:
             yield
         finally:
             clean()
-
-
-@contextlib.contextmanager
-def _errors_of_disk(root: Path) -> Iterator[None]:
-    """As `checkpointing.errors_of_disk`, which a worker process would wait seconds to import."""
-    try:
-        yield
-    except OutputError:
-        raise
-    except (OSError, ValueError) as error:  # tensorstore reports the system's errors as text
-        if isinstance(error, ValueError) and "os_error_code" not in str(error):
-            raise
-        what = str(error).splitlines()[0].rpartition(": ")[2].partition(" [os_error_code")[0]
-        raise OutputError(
-            f"{root}: cannot be written ({what})", hint="free space or choose another folder"
-        ) from None

@@ -2,7 +2,7 @@
 
 A case is a folder::
 
-  case.json   what it was made from (checksums), and the way back to the image's grid
+  case.json   what it was made from (checksums, stamps), and the way back to the image's grid
   image/      float32 (x, y, z, c), normalised, on the network's grid
   masks/      (k, x, y, z), one integer a voxel: bit r is region r; k raters
   truth/      the same on the image's own grid, for validation
@@ -20,7 +20,7 @@ from typing import Any, final
 
 import numpy as np
 import tensorstore as ts
-from jaxtyping import Bool, Float32, Int, Shaped, UInt
+from jaxtyping import Bool, Float32, Int, Shaped, UInt, UInt8
 
 from score_jax.errors import DatasetError
 from score_jax.imaging import write_json
@@ -277,7 +277,10 @@ def unpack(packed: UInt[np.ndarray, "k x y z"], count: int) -> Bool[np.ndarray, 
     return out
 
 
-def shares(packed: UInt[np.ndarray, "k x y z"], out: Float32[np.ndarray, "x y z c"]) -> None:
+def shares(
+    packed: UInt[np.ndarray, "k x y z"],
+    out: UInt8[np.ndarray, "x y z c"] | Float32[np.ndarray, "x y z c"],
+) -> None:
     """Write into `out` the share of the `k` raters who marked a voxel, a channel each."""
     for channel in range(out.shape[-1]):
         bits = (packed >> packed.dtype.type(channel)) & packed.dtype.type(1)

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from score_jax import strict
-from score_jax.config import MDGRUConfig, ModelSpec, SamplingConfig, TrainConfig, UNetConfig
+from score_jax.config import (
+    AugmentConfig,
+    MDGRUConfig,
+    ModelSpec,
+    SamplingConfig,
+    TrainConfig,
+    UNetConfig,
+)
 from score_jax.planning import plans as plan_files
 
 
@@ -19,8 +26,9 @@ def train_config(
 ) -> TrainConfig:
     """`base` with the network, grid, patch and batch that a plan asks for.
 
-    Optimiser, augmentation, seeds and lengths stay as in `base`. Classes that exclude each other
-    get a softmax loss, regions a sigmoid one.
+    Optimiser, augmentation, seeds and lengths stay as in `base`, but for mirror axes that patches
+    of this plan do not have. Classes that exclude each other get a softmax loss, regions a sigmoid
+    one.
 
     Args:
       plans: ``plans.json`` of ours or of nnU-Net, either layout.
@@ -51,6 +59,7 @@ def train_config(
             batch=int(settings.get("batch_size", base.sampling.batch)),
             foreground=base.sampling.foreground,
         ),
+        augment=_mirrored(base, spec),
         loss=loss,
     )
 
@@ -83,9 +92,15 @@ def like(spec: ModelSpec, *, base: TrainConfig | None = None) -> TrainConfig:
         slice_axis=spec.slice_axis,
         preprocessing=spec.preprocessing,
         sampling=dataclasses.replace(base.sampling, patch=spec.tile),
+        augment=_mirrored(base, spec),
         loss=dataclasses.replace(base.loss, kind=kind),
         **network,
     )
+
+
+def _mirrored(base: TrainConfig, spec: ModelSpec) -> AugmentConfig:
+    axes = tuple(axis for axis in base.augment.mirror_axes if axis < len(spec.tile))
+    return dataclasses.replace(base.augment, mirror_axes=axes)
 
 
 _LOSS = {True: "dice_ce", False: "dice_bce"}

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from score_jax import checkpointing
-from score_jax.errors import ConfigError
+from score_jax.errors import ConfigError, errors_of_disk
 from score_jax.imaging import write_text
 
 METRICS = "metrics.jsonl"
@@ -51,7 +50,7 @@ class Record:
         if self._silent:
             return
         plain = {key: _plain(value) for key, value in record.items()}
-        with checkpointing.errors_of_disk(self._path), self._path.open("a") as file:
+        with errors_of_disk(self._path), self._path.open("a") as file:
             file.write(json.dumps(plain) + "\n")
         if self._board is not None:
             for key, value in plain.items():

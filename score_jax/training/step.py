@@ -117,8 +117,8 @@ def make_step(
 ) -> Callable[[TrainState, Batch, Batch, Key[Array, " m"]], tuple[TrainState, dict[str, Array]]]:
     """The jitted step ``(state, images, masks, keys) -> (state, metrics)``; `state` is donated.
 
-    Images are ``(m, b, *space, c)``, masks ``(m, b, *space, r)``: the members of the ensemble come
-    first, here and in every leaf of state and metrics.
+    Images are ``(m, b, *space, c)``, masks ``(m, b, *space, r)``, bytes or float32: the members of
+    the ensemble come first, here and in every leaf of state and metrics.
 
     Args:
       apply: the network as a pure function of weights, images and key.
@@ -162,7 +162,7 @@ def _member_step(
 
     def loss_of(params: Params, images: Array, masks: Array, key: Array) -> Array:
         key_augment, key_model = jax.random.split(key)
-        patch = config.sampling.patch
+        patch, masks = config.sampling.patch, masks.astype(jnp.float32)  # sent as bytes
         images, masks = augment(key_augment, images, masks, config.augment, patch, soft=soft)
         targets, mask = (masks[..., :-1], 1 - masks[..., -1:]) if ignore else (masks, None)
         if half:

@@ -12,7 +12,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from score_jax import checkpointing
 from score_jax.config import ModelSpec
-from score_jax.errors import CheckpointError
+from score_jax.errors import CheckpointError, errors_of_disk
 from score_jax.training.step import TrainState
 
 LAST_KEPT = 2  # the newest may be damaged by a dying disk: one more to fall back to
@@ -70,7 +70,7 @@ class Store:
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is not None:
             return self._manager
-        with checkpointing.errors_of_disk(self.folder), checkpointing.quiet():
+        with errors_of_disk(self.folder), checkpointing.quiet():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self.folder,
@@ -90,7 +90,7 @@ class Store:
         """
         trees = {**_trees(state), "best": best}
         manager = self._open()
-        with checkpointing.errors_of_disk(self.folder), checkpointing.quiet():
+        with errors_of_disk(self.folder), checkpointing.quiet():
             manager.save(
                 position.step,
                 args=ocp.args.Composite(

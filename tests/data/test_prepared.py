@@ -1,6 +1,7 @@
 """Cases on disk: the same values as in memory, whole or not at all, made again when it matters."""
 
 import dataclasses
+import os
 import shutil
 import signal
 import subprocess
@@ -130,16 +131,80 @@ def test_a_second_call_keeps_what_has_not_changed(table, tmp_path):
     assert again(dataset=fewer)["c0"].truth().shape[-1] == 1
 
 
-def test_a_changed_file_is_noticed(table, tmp_path):
-    root = tmp_path / "data"
-    shutil.copytree(table.root.parent, root)
-    found = data.discover(root / table.root.name)
-    data.prepare_dataset(found, ids(found), RULES, tmp_path / "s")
-    path = root / "c1_image.nii.gz"
+@pytest.fixture
+def again(table, tmp_path, monkeypatch):
+    """Prepare an own copy of the table; gives what became of each case, and the files read."""
+    shutil.copytree(table.root.parent, tmp_path / "data")
+    found = data.discover(tmp_path / "data" / table.root.name)
+    read, check = [], prepared_module._file_sum
+
+    def counted(path):
+        read.append(path.name)
+        return check(path)
+
+    monkeypatch.setattr(prepared_module, "_file_sum", counted)
+
+    def prepare_again(**more):
+        read.clear()
+        ready = data.prepare_dataset(found, ids(found), RULES, tmp_path / "s", **more)
+        return ready.outcomes, list(read)
+
+    assert len(prepare_again()[1]) == 3 * 3
+    return prepare_again
+
+
+ALL_KEPT = {"c0": "kept", "c1": "kept", "c2": "kept"}
+ONE_REDONE = {**ALL_KEPT, "c1": "redone"}
+
+
+def test_files_are_read_again_only_if_their_stamps_differ(again, tmp_path):
+    assert again() == (ALL_KEPT, [])
+    path = tmp_path / "data" / "c1_image.nii.gz"
+    path.touch()
+    assert again() == (ALL_KEPT, [path.name])
+    assert again() == (ALL_KEPT, [])  # the new stamp was kept
+    outcomes, read = again(verify=True)
+    assert outcomes == ALL_KEPT
+    assert len(read) == 3 * 3
     image = nib.load(path)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), path)
-    ready = data.prepare_dataset(found, ids(found), RULES, tmp_path / "s")
-    assert ready.outcomes == {"c0": "kept", "c1": "redone", "c2": "kept"}
+    assert again() == (ONE_REDONE, [path.name])
+    assert again() == (ALL_KEPT, [])
+
+
+@pytest.mark.parametrize("put_back", [False, True], ids=["new time", "old time, as `cp -p`"])
+def test_other_bytes_of_the_same_length_are_noticed(again, tmp_path, put_back):
+    path = tmp_path / "data" / "c1_lesion.nii.gz"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[4] ^= 1  # a date in the header of gzip
+    path.write_bytes(content)
+    if put_back:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_ino) == (before.st_size, before.st_ino)
+    assert again() == (ONE_REDONE, [path.name])
+
+
+def test_a_store_of_an_older_version_is_read_once(again, tmp_path):
+    for about in (tmp_path / "s").glob("*/case.json"):
+        about.write_text(about.read_text().replace('"files_stamps"', '"other"'))
+    outcomes, read = again()
+    assert outcomes == ALL_KEPT
+    assert len(read) == 3 * 3
+    assert again() == (ALL_KEPT, [])
+
+
+def test_verified_bytes_count_whatever_the_stamp_says(again, tmp_path, monkeypatch):
+    """A file system whose times do not move: only `verify` finds out."""
+    path = tmp_path / "data" / "c1_image.nii.gz"
+    stamp = prepared_module._stamp(path)
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    own = prepared_module._stamp
+    monkeypatch.setattr(prepared_module, "_stamp", lambda p: stamp if p == path else own(p))
+    assert again() == (ALL_KEPT, [])
+    with pytest.raises(ImageError, match="c1_image"):
+        again(verify=True)
 
 
 def test_workers_and_thin_chunks_store_the_same_values(table, prepared, tmp_path):
@@ -318,7 +383,7 @@ class Slow:
         self.case = SimpleNamespace(id=name)
 
     @property
-    def raters(self):
+    def folder(self):
         print("begun", flush=True)
         time.sleep(600)
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 from score_jax import checkpointing, models
 from score_jax.arrays.regions import Region
-from score_jax.config import MDGRUConfig, ModelSpec, UNetConfig, override
+from score_jax.config import MDGRUConfig, ModelSpec, UNetConfig, load_config, override, preset
 from score_jax.errors import ConfigError
 from score_jax.interop import mdgru, mdgru_predictor, nnunet
 from score_jax.planning.recipe import like
@@ -35,6 +35,9 @@ def test_imported_unets(fixtures, name):
     assert config.sampling.patch == spec.tile
     assert config.preprocessing == spec.preprocessing
     assert not config.exclusive
+    # the published recipe mirrors all axes, and a patch of slices has two
+    recipe = like(spec, base=load_config(preset("nnunet")))
+    assert recipe.augment.mirror_axes == tuple(range(len(spec.tile)))
 
 
 def test_imported_mdgru(fixtures):

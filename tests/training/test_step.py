@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from score_jax import checkpointing, losses, models
+from score_jax.augment import augment
 from score_jax.training import loop
 from score_jax.training import step as steps
 
-from .tasks import MDGRU, UNET, batch_of, make_task
+from .tasks import INTENSITY, MDGRU, UNET, batch_of, make_task
 
 
 def run_steps(task, count=2, **how):
@@ -56,6 +57,35 @@ def test_each_member_learns_as_if_alone(base, alone, form, monkeypatch):
 
 def in_one_program(member):
     return jax.jit(lambda *arguments: steps.over_members(member, *arguments))
+
+
+def test_masks_come_as_bytes_or_as_numbers(base, alone):
+    task = make_task(base, seeds=(3,))
+    network = loop._build(task, None, lambda event: None)
+    step = steps.make_step(network.apply, network.optimizer, task.config)
+    key = jax.random.fold_in(jax.random.key(3), 0)[None]
+    with task.stream(0) as batches:
+        images, masks = next(iter(batches))
+    assert masks.dtype == np.uint8
+    _, metrics = step(network.state, images, masks.astype(np.float32), key)
+    assert metrics["loss"] == alone[3][0][0]
+
+
+def test_the_step_learns_what_augmentation_makes_of_images_and_masks():
+    """Masks that stay where the images move would give another loss."""
+    off = [f"augment.{name}.probability=0.0" for name in INTENSITY[1:]]
+    on = ("augment.enabled=true", "augment.mirror_axes=[0, 2]", "augment.noise.probability=1.0")
+    task, still = make_task(UNET, *off, *on, seeds=(3,)), make_task(UNET, seeds=(3,))
+    (got,), _ = run_steps(task, 1)
+    key = jax.random.fold_in(jax.random.key(3), 0)
+    images, masks = (jnp.asarray(part, jnp.float32) for part in batch_of(task.config, 3, 0))
+    patch, drawn = task.config.sampling.patch, jax.random.split(key)[0]
+    changed = augment(drawn, images, masks, task.config.augment, patch)
+    assert (changed[1] != masks).any()
+    network = loop._build(still, None, lambda event: None)
+    step = steps.make_step(network.apply, network.optimizer, still.config)
+    _, metrics = step(network.state, *(part[None] for part in changed), key[None])
+    np.testing.assert_allclose(got, metrics["loss"], rtol=1e-5)
 
 
 def test_parts_of_a_batch_add_up(base):
