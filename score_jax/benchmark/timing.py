@@ -1,45 +1,124 @@
-"""Seconds of a call, and of the arithmetic it cannot do without."""
+"""Seconds of a call, and of the arithmetic and the traffic it cannot do without."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 
+from score_jax.benchmark.parts import Part
+from score_jax.benchmark.peer import Peer
 from score_jax.benchmark.suites import Case
 
 
-def measure(case: Case, *, training: bool, repeats: int, rate: float) -> dict[str, Any]:
+@final
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What this device does in a second at best, measured.
+
+    Args:
+      multiply_adds: by precision, of a large matrix product.
+      bytes: read and written by a copy.
+    """
+
+    multiply_adds: dict[str, float]
+    bytes: float
+
+    def floor(self, case: Case) -> float:
+        """Seconds that `case` needs at these rates: the roofline's bound."""
+        arithmetic = case.multiply_adds() / self.multiply_adds[case.precision]
+        return max(arithmetic, case.least_bytes() / self.bytes)
+
+
+def measure(
+    case: Case | Part, *, repeats: int, rates: Rates, peer: Peer | None = None
+) -> dict[str, Any]:
     """One row of results.
 
     Args:
       case: what to time.
-      training: a training step instead of a forward pass; its floor is three forward passes.
-      repeats: timed calls, after a first that compiles and a second that warms up.
-      rate: multiply-adds a second that this machine reaches, `matrix_rate`.
+      repeats: timed calls, after one that warms up.
+      rates: of this machine.
+      peer: nnU-Net's network in PyTorch; its calls and ours take turns.
 
     Returns:
-      ``name``, ``ours_s`` (median), ``first_s`` (compilation included), ``floor_s`` (multiply-adds
-      over `rate`), ``multiply_adds``.
+      ``name``, ``ours_s`` (median), ``least_s``, ``first_s`` (compilation and the first call),
+      ``floor_s``, ``load``; of a network also ``compile_s``, ``multiply_adds``, ``least_bytes``,
+      ``compiled_flops`` and ``compiled_bytes`` (as XLA counts; its library calls are not counted),
+      ``temporary_bytes``, ``multiply_adds_per_second`` and ``roofline_share`` (floor over time);
+      with a peer ``peer_s`` and ``ratio`` (peer over ours), None without.
     """
-    what = "training step" if training else "forward"
-    call = case.call(training=training)
-    first, *seconds = (_seconds(call) for _ in range(2 + repeats))
-    work = case.multiply_adds() * (3 if training else 1)
-    return {
-        "name": f"{case.name}, {what}",
-        "ours_s": statistics.median(seconds[1:]),
+    load, start = os.getloadavg()[0], time.perf_counter()
+    if isinstance(case, Part):
+        call, about, name = case.prepare(), {}, case.name
+    else:
+        call, about = _compiled(case)
+        name = case.title
+    call()
+    first = time.perf_counter() - start
+    theirs: list[float] = []
+    if peer is not None and isinstance(case, Case):
+        peer.prepare(case)
+    call()
+    ours = []
+    for _ in range(repeats):
+        ours.append(_seconds(call))
+        if peer is not None and isinstance(case, Case):
+            theirs.append(peer.seconds())
+    row = {
+        "name": name,
+        "ours_s": statistics.median(ours),
+        "peer_s": statistics.median(theirs) if theirs else None,
+        "ratio": statistics.median(theirs) / statistics.median(ours) if theirs else None,
+        "floor_s": rates.floor(case) if isinstance(case, Case) else None,
+        "least_s": min(ours),
         "first_s": first,
-        "floor_s": work / rate,
-        "multiply_adds": work,
+        "load": round(load, 1),
+        **about,
+    }
+    if isinstance(case, Case):
+        row["multiply_adds_per_second"] = row["multiply_adds"] / row["ours_s"]
+        row["roofline_share"] = row["floor_s"] / row["ours_s"]
+    return row
+
+
+def _compiled(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
+    function, arguments = case.program()
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+    costs = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    return lambda: jax.block_until_ready(compiled(*arguments)), {
+        "compile_s": seconds,
+        "multiply_adds": case.multiply_adds(),
+        "least_bytes": case.least_bytes(),
+        "compiled_flops": costs.get("flops"),
+        "compiled_bytes": costs.get("bytes accessed"),
+        "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
     }
 
 
-def matrix_rate(size: int = 2048, repeats: int = 7) -> float:
-    """Float32 multiply-adds a second of a large matrix product: the most of several tries."""
-    a = jnp.ones((size, size))
+def rates(size: int = 2048, repeats: int = 7) -> Rates:
+    """The most of several tries, with matrices of `size` x `size` and an array of 32 such."""
+    by_precision = {p: matrix_rate(size, repeats, p) for p in ("float32", "bfloat16")}
+    array = jnp.ones((32, size, size))
+    copy = jax.jit(lambda a: a + 1.0)
+
+    def call() -> Any:
+        return jax.block_until_ready(copy(array))
+
+    call()
+    return Rates(by_precision, 2 * array.nbytes / min(_seconds(call) for _ in range(repeats)))
+
+
+def matrix_rate(size: int = 2048, repeats: int = 7, precision: str = "float32") -> float:
+    """Multiply-adds a second of a large matrix product: the most of several tries."""
+    a = jnp.ones((size, size), precision)
     product = jax.jit(lambda a: jnp.dot(a, a, precision="highest"))
 
     def call() -> Any:
