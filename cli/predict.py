@@ -56,6 +56,9 @@ def command(
         typer.Option("--no-postprocessing", help="Leave the masks as the network finds them."),
     ] = False,
     qc: Annotated[Path | None, typer.Option(help="Folder for one picture a scan.")] = None,
+    runtime: Annotated[
+        str, typer.Option(help="jax, onnx (onnxruntime), or auto: the faster, today jax.")
+    ] = "auto",
     device: _device.DeviceOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -65,6 +68,7 @@ def command(
     from score_jax import api
 
     predictor = api.load_models(model)
+    api.use_runtime(predictor, runtime)
     _console.say(f"Model {predictor.name}: {_regions(predictor)}; computing on {where}")
     with _console.progress_bar() as bar:
         task = bar.add_task("predict", total=None, note="")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from score_jax.api.prediction import Predicted as Predicted
     from score_jax.api.prediction import predict as predict
     from score_jax.api.runs import runs_in as runs_in
+    from score_jax.api.runtime import use_runtime as use_runtime
     from score_jax.api.training import TrainedRun as TrainedRun
     from score_jax.api.training import train as train
     from score_jax.api.validation import Validated as Validated
@@ -46,6 +47,7 @@ _NAMES = {
     "Predicted": "score_jax.api.prediction",
     "predict": "score_jax.api.prediction",
     "runs_in": "score_jax.api.runs",
+    "use_runtime": "score_jax.api.runtime",
     "TrainedRun": "score_jax.api.training",
     "train": "score_jax.api.training",
     "Validated": "score_jax.api.validation",

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,10 @@ from score_jax.api.models import load_network
 from score_jax.errors import CheckpointError, ConfigError, OutputError, errors_of_disk
 from score_jax.export import describe
 from score_jax.imaging import write_json
+from score_jax.inference import Predictor
 
 FORMATS = ("stablehlo", "onnx")
+Weights = Literal["float32", "float16", "int8"]
 
 
 def export_model(
@@ -21,7 +24,7 @@ def export_model(
     out: PathLike,
     *,
     format: Literal["stablehlo", "onnx"],
-    weights: Literal["float32", "float16", "int8"] = "float32",
+    weights: Weights = "float32",
     licence: str = "",
     replace: bool = False,
 ) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def export_model(
         licence=licence,
     )
     if format == "onnx":
-        data = _onnx(loaded.spec, loaded.members, weights, facts)
+        data = onnx_bytes(loaded, weights, facts)
     else:
         import jax
         import jax.export
@@ -85,7 +88,12 @@ def export_model(
     return facts
 
 
-def _onnx(spec: Any, members: Any, weights: Any, facts: dict[str, Any]) -> bytes:
+def onnx_bytes(model: Predictor, weights: Weights, facts: Mapping[str, Any]) -> bytes:
+    """The model as an ONNX file.
+
+    Raises:
+      ConfigError: the package onnx is not installed.
+    """
     try:
         from score_jax.export import onnx
     except ModuleNotFoundError as error:
@@ -95,7 +103,8 @@ def _onnx(spec: Any, members: Any, weights: Any, facts: dict[str, Any]) -> bytes
             "export: ONNX needs the package onnx, which is not installed",
             hint="pip install 'score-jax[onnx]'",
         ) from None
-    return onnx.graph_of(spec, members, weights=weights, metadata=facts).SerializeToString()
+    graph = onnx.graph_of(model.spec, model.members, weights=weights, metadata=facts)
+    return graph.SerializeToString()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -26,9 +26,11 @@ class Exported(Predictor):
 
     Args:
       checksums: what `sha256` of the model it was exported from gave.
+      format: "onnx" or "stablehlo".
     """
 
     checksums: Sequence[str] = ()
+    format: str = "onnx"
 
     @property
     def is_random(self) -> bool:
@@ -89,7 +91,9 @@ def _predictor(stored: Mapping[str, Any], network: tiling.Network, path: Path) -
         checksums = [str(value) for value in stored["sha256"]]
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from None
-    return Exported(spec, [], path.stem, rules, network, checksums=checksums)
+    return Exported(
+        spec, [], path.stem, rules, network, checksums=checksums, format=path.suffix[1:]
+    )
 
 
 def onnx_network(model: bytes, where: str) -> tuple[tiling.Network, dict[str, Any]]:

@@ -58,6 +58,21 @@ def test_an_exported_model_predicts_as_the_folder_does(model, scan, tmp_path, fo
             np.testing.assert_allclose(got.probabilities[region], share, atol=1e-5)
 
 
+def test_onnxruntime_computes_a_folder_too(model, scan, tmp_path):
+    own, other = api.load_model(model), api.load_model(model)
+    api.use_runtime(own, "auto")
+    assert own.runtime is None
+    api.use_runtime(other, "onnx")
+    want, got = (m.predict(scan, soft=True) for m in (own, other))
+    assert not other._compiled
+    np.testing.assert_array_equal(got.labels, want.labels)
+    with pytest.raises(ConfigError, match="got 'torch'; expected one of auto, jax, onnx"):
+        api.use_runtime(own, "torch")
+    api.export_model(model, tmp_path / "m.stablehlo", format="stablehlo")
+    with pytest.raises(ConfigError, match="an exported model; expected stablehlo"):
+        api.use_runtime(api.load_model(tmp_path / "m.stablehlo"), "onnx")
+
+
 def test_onnx_runs_where_jax_cannot_be_imported(model, tmp_path):
     api.export_model(model, tmp_path / "m.onnx", format="onnx")
     image = np.random.default_rng(1).normal(size=(1, 1, 9, 12)).astype(np.float32)
