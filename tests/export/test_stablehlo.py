@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax.export
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from score_jax.export import stablehlo
 from tests.export.networks import CASES, network_of, spec_of
 
+DATA = Path(__file__).parent / "data"
 ALONE = """
 import sys
 for name in ("score_jax", "flax", "orbax", "nibabel"):
@@ -48,3 +50,22 @@ def test_one_artifact_for_every_platform_and_no_library(name):
     assert exported.platforms == ("cpu", "cuda", "rocm", "tpu")
     calls = set(re.findall(r"custom_call @(\w+)", exported.mlir_module()))
     assert calls <= {"shape_assertion"}
+
+
+def wave(shape):
+    """An image that can be written down: no file of numbers beside the artifact."""
+    at = np.indices(shape).astype(np.float32)
+    return np.sin(0.7 * at[1] + 0.3 * at[2] ** 2 - at[0]).astype(np.float32)
+
+
+# logits of one voxel when the artifacts were written, by jax 0.10.2 on 2026-11-21
+STORED = {"mdgru": (-0.0663666, 0.2732352), "unet": (0.1962374, -0.0595161)}
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_a_stored_artifact_still_runs(kind):
+    data = (DATA / f"{kind}.stablehlo").read_bytes()
+    exported = jax.export.deserialize(bytearray(data))
+    assert exported.calling_convention_version == 10
+    logits = exported.call(wave((2, 8, 10, 1)) if kind == "mdgru" else wave((2, 4, 8, 1)))
+    np.testing.assert_allclose(logits[1, 2, 3], STORED[kind], atol=1e-5)
