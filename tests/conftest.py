@@ -18,6 +18,8 @@ import jax
 import numpy as np
 import pytest
 
+from score_jax import cli
+
 from .phantoms import write_table
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -36,6 +38,24 @@ def fixtures() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20231)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process: exit status, standard output, standard error."""
+
+    def call(*words):
+        monkeypatch.setattr("sys.argv", ["score-jax", *map(str, words)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = 0 if stop.code is None else stop.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
 
 
 # A tiny run that several files of tests share: it takes longer than all of their asking

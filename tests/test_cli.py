@@ -3,45 +3,13 @@
 import gzip
 import json
 import shutil
-import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from score_jax import cli
-
+from .commands import refused
 from .phantoms import scan
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command in this process: exit status, standard output, standard error."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["score-jax", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = 0 if stop.code is None else stop.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-def refused(result, *words):
-    """Exit 2, nothing on standard output, the last line of standard error says all of `words`."""
-    status, out, err = result
-    assert status == 2, err
-    assert out == ""
-    line = err.strip().splitlines()[-1]
-    assert line.startswith("score-jax: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in line, line
 
 
 @pytest.mark.parametrize(

@@ -1,48 +1,19 @@
 """Two phases of SCIseg's active learning, typed as a user types them; the commands' refusals."""
 
 import json
-import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from score_jax import cli, data, morphometry
+from score_jax import data, morphometry
 from score_jax.api import load_network
 from score_jax.inference import Predictor
+from tests.commands import refused
 from tests.phantoms import scan
 
 MEASURES = ("volume [mm3]", "length [mm]", "max_axial_damage_ratio []")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command in this process: exit status, standard output, standard error."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["score-jax", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = 0 if stop.code is None else stop.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-def refused(result, *words):
-    status, out, err = result
-    assert status == 2, err
-    assert out == ""
-    line = err.strip().splitlines()[-1]
-    assert line.startswith("score-jax: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in line, line
 
 
 def save(path, array):

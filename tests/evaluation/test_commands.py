@@ -1,50 +1,21 @@
 """validate, postprocess, ensemble, compare and predict as users meet them."""
 
 import json
-import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 import score_jax as sj
-from score_jax import api, cli
+from score_jax import api
 from score_jax.inference import Ensemble
+from tests.commands import refused
 
 from .runs import make_run, row_dataset, validated_run, write_plan
 
 # two cases: in each the lesion of the truth, a false island, and a false lesion inside the cord
 TRUTH = {"a": "0122110000", "b": "1122211000"}
 FOUND = {"a": "0122110022", "b": "1122212000"}
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command in this process: exit status, standard output, standard error."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["score-jax", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = 0 if stop.code is None else stop.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-def refused(result, *words):
-    status, out, err = result
-    assert status == 2, err
-    assert out == ""
-    line = err.strip().splitlines()[-1]
-    assert line.startswith("score-jax: ")
-    assert "Traceback" not in err
-    for word in words:
-        assert word in line, line
 
 
 @pytest.fixture
