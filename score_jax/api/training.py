@@ -27,7 +27,8 @@ from score_jax.imaging import load_header, write_json, write_text
 from score_jax.inference import Predictor
 from score_jax.metrics import dice
 from score_jax.phantom.randomise import REGIONS as PHANTOM_REGIONS
-from score_jax.phantom.randomise import Patches
+from score_jax.phantom.randomise import Patches, training_batch
+from score_jax.phantom.volumes import Volumes
 from score_jax.training import Task, devices, events, members
 from score_jax.training import train as run_training
 
@@ -200,8 +201,8 @@ def _task(
         for m, split in zip(plan, splits, strict=True)
     ]
 
-    simulated = _phantom(config, spec, shape)
     seeds = [member.seed for member in plan]
+    simulated = _phantom(config, spec, shape, seeds)
 
     @contextlib.contextmanager
     def stream(first: int) -> Iterator[Iterator[batches.Batch]]:
@@ -216,7 +217,7 @@ def _task(
             workers=config.compute.workers,
         )
         with opened as drawn_from_dataset:
-            if simulated is None:
+            if not simulated:
                 yield drawn_from_dataset
                 return
             yield mixing.mix(
@@ -224,7 +225,6 @@ def _task(
                 simulated,
                 share=config.data.simulated,
                 seeds=seeds,
-                regions=[region.name for region in spec.regions],
                 first_step=first,
             )
 
@@ -240,27 +240,47 @@ def _task(
     )
 
 
-def _phantom(config: TrainConfig, spec: ModelSpec, shape: Sequence[int]) -> Patches | None:
-    """The phantom that makes a share of the batches, if any are wanted."""
+def _phantom(
+    config: TrainConfig, spec: ModelSpec, shape: Sequence[int], seeds: Sequence[int]
+) -> list[mixing.Draw]:
+    """The phantoms that make a share of the batches, one a network; none if none are wanted."""
     if not config.data.simulated:
-        return None
-    if len(shape) != 2 or spec.in_channels != 1 or spec.slice_axis != 2:
+        return []
+    spacing = spec.preprocessing.spacing_mm
+    flat = len(shape) == 2
+    if spec.in_channels != 1 or (spec.slice_axis != 2 if flat else len(set(spacing)) > 1):
         raise ConfigError(
-            f"data.simulated: got a {len(shape)}-D network of {spec.in_channels} channels; the "
-            "phantom makes axial slices of one channel"
+            f"data.simulated: got a {len(shape)}-D network of {spec.in_channels} channels on a grid "
+            f"of {list(spacing)} mm; the phantom makes images of one channel: axial slices, or "
+            "volumes with voxels of equal sides"
         )
-    unknown = {region.name for region in spec.regions} - set(PHANTOM_REGIONS)
-    if unknown:
+    names = [region.name for region in spec.regions]
+    if unknown := set(names) - set(PHANTOM_REGIONS):
         raise ConfigError(
             f"data.simulated: the phantom knows no region {', '.join(sorted(unknown))}; expected "
             f"some of {', '.join(PHANTOM_REGIONS)}"
         )
-    return Patches(
-        seed=config.seed,
-        shape=(shape[0], shape[1]),
-        spacing_mm=spec.preprocessing.spacing_mm[0],
-        contrast=config.data.simulated_contrast,
-    )
+    common = {
+        "contrast": config.data.simulated_contrast,
+        # a window of a whole scan sees the cord anywhere, and a small scan does not fill a window
+        "shift_mm": min(shape[:2]) * spacing[0] / 3,
+        "narrow": 0.3,
+    }
+    size = config.sampling.batch
+
+    def axial(seed: int) -> mixing.Draw:
+        patch, pixel = (shape[0], shape[1]), spacing[0] or None
+        source = Patches(seed=seed, shape=patch, spacing_mm=pixel, **common)
+        return lambda step: training_batch(source, step, size=size, regions=names)
+
+    def volumes(seed: int) -> mixing.Draw:
+        patch = (shape[0], shape[1], shape[2])
+        source = Volumes(
+            seed=seed, shape=patch, spacing_mm=spacing[0], thickness_mm=(1.0, 8.0), **common
+        )
+        return lambda step: source.training_batch(step, size=size, regions=names)
+
+    return [axial(seed) if flat else volumes(seed) for seed in seeds]
 
 
 def _configuration(run: Path, config: TrainConfig | None, resume: bool) -> TrainConfig:

@@ -14,7 +14,7 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from score_jax.errors import ConfigError
 from score_jax.phantom import anatomy, hardware, lesions, scene, sequences
@@ -66,6 +66,8 @@ class Patches:
       shift_mm: the cord lies up to so far from the middle, either way and along each axis.
       stretch_mm: where along the cord slices lie (0 = top of the C2/C3 disc, cranial +).
       artefacts: probability of lesions, of metal and of a ghost, each on its own.
+      narrow: share of `training_batch`'s patches of which only a box that holds the cord's middle was
+        scanned; what an image smaller than the network's window looks like to it.
       bodies: of a batch.
       views: patches of each body.
       amira: whether cords have the size of the AMIRA cohort rather than of T2w norms.
@@ -84,6 +86,7 @@ class Patches:
     shift_mm: float = 7.0
     stretch_mm: tuple[float, float] = (-90.0, 15.0)
     artefacts: float = 0.2
+    narrow: float = 0.0
     bodies: int = 4
     views: int = 4
     amira: bool = False
@@ -98,10 +101,12 @@ class Patches:
                 f"patches: got shape {self.shape}, {self.bodies} bodies, {self.views} views; "
                 "expected at least 16 pixels a side, one body and one view"
             )
-        if not (0 <= self.strength <= 1 and 0 <= self.artefacts <= 1 and self.shift_mm >= 0):
+        shares = (self.strength, self.artefacts, self.narrow)
+        if not all(0 <= share <= 1 for share in shares) or self.shift_mm < 0:
             raise ConfigError(
-                f"patches: got strength {self.strength}, artefacts {self.artefacts}, shift "
-                f"{self.shift_mm} mm; expected shares from 0 to 1 and a shift of 0 or more"
+                f"patches: got strength {self.strength}, artefacts {self.artefacts}, narrow "
+                f"{self.narrow}, shift {self.shift_mm} mm; expected shares from 0 to 1 and a shift "
+                "of 0 or more"
             )
         for name, (low, high), least in (
             ("spacing_mm", (self.spacing_mm or 0.3,) * 2, 0.05),
@@ -145,7 +150,9 @@ def training_batch(
     views = min(4, size)
     own = replace(source, bodies=math.ceil(size / views), views=views)
     batch = own.batch(step)
-    return as_training(np.asarray(batch.image)[:size], np.asarray(batch.truth)[:size], regions)
+    image, truth = (np.asarray(leaf)[:size] for leaf in (batch.image, batch.truth))
+    rng = np.random.default_rng([source.seed, 43, step])
+    return as_training(image, truth, regions, scanned(truth, source.narrow, rng))
 
 
 def check_request(size: int, regions: Sequence[str]) -> None:
@@ -159,17 +166,44 @@ def check_request(size: int, regions: Sequence[str]) -> None:
         raise ConfigError(f"phantom batch: got size {size}; expected 1 or more")
 
 
+def scanned(
+    truth: Float[np.ndarray, "b k *space"], narrow: float, rng: np.random.Generator
+) -> Bool[np.ndarray, "b *space"]:
+    """Which part of each patch was scanned: all, or for a share of them a box with the cord.
+
+    A box has .3 to 1 of the patch along each axis and holds the middle of the cord, or of the
+    patch if no cord is in view.
+    """
+    shape = truth.shape[2:]
+    where = np.ones((len(truth), *shape), bool)
+    for patch, cord in zip(where, truth[:, TRUTH.index("cord")] > 0.5, strict=True):
+        if rng.random() >= narrow:
+            continue
+        middle = np.argwhere(cord).mean(0) if cord.any() else 0.5 * np.array(shape)
+        patch[:] = False
+        size = np.ceil(rng.uniform(0.3, 1.0, len(shape)) * shape)
+        low = np.maximum(0, middle - size + 1)
+        high = np.minimum(np.subtract(shape, size), middle)
+        start = np.floor(rng.uniform(low, np.maximum(low, high))).astype(int)
+        patch[tuple(slice(a, a + int(n)) for a, n in zip(start, size, strict=True))] = True
+    return where
+
+
 def as_training(
     image: Float[np.ndarray, " b *space"], truth: Float[np.ndarray, "b k *space"],
-    regions: Sequence[str],
+    regions: Sequence[str], where: Bool[np.ndarray, " b *space"],
 ) -> tuple[Float[np.ndarray, "b *space 1"], Float[np.ndarray, "b *space r"]]:  # fmt: skip
-    """Images z-scored each, and the wanted regions as masks of 0 and 1, channels last."""
+    """Images z-scored each, and the wanted regions as masks of 0 and 1, channels last.
+
+    Only what is `where` counts; both are 0 elsewhere, as beyond the border of a padded image.
+    """
     axes = tuple(range(1, image.ndim))
-    centred = image - image.mean(axes, keepdims=True)
-    image = centred / (centred.std(axes, keepdims=True) + 1e-8)
+    count = where.sum(axes, keepdims=True)
+    centred = where * (image - (where * image).sum(axes, keepdims=True) / count)
+    image = centred / (np.sqrt((centred**2).sum(axes, keepdims=True) / count) + 1e-8)
     share = dict(zip(TRUTH, np.moveaxis(truth, 1, 0), strict=True))
     share["csf"] = share["canal"] - share["cord"]
-    masks = np.stack([share[name] > 0.5 for name in regions], axis=-1)
+    masks = np.stack([where & (share[name] > 0.5) for name in regions], axis=-1)
     return image[..., None].astype(np.float32), masks.astype(np.float32)
 
 

@@ -19,14 +19,19 @@ from score_jax.phantom.acquisition import Acquisition
 from score_jax.phantom.anatomy import S_MIN
 from score_jax.phantom.plane import LESIONS
 from score_jax.phantom.posture import draw_posture
-from score_jax.phantom.randomise import MODES, as_training, check_request, draw_contrast
+from score_jax.phantom.randomise import (
+    MODES,
+    as_training,
+    check_request,
+    draw_contrast,
+    scanned,
+)
 from score_jax.phantom.scene import AROUND, HEALTHY, rasterise
 from score_jax.phantom.sci import sci_subject
 from score_jax.phantom.sequences import Contrast, measure
 
 _TISSUES = HEALTHY + LESIONS + AROUND
 _PAD = 12  # voxels by which a body's maps exceed a patch along each axis
-_THICK_MM = (1.0, 5.0)
 
 
 class _Body(NamedTuple):
@@ -50,10 +55,12 @@ class Volumes:
       contrast: one of `randomise.MODES`.
       strength: 1 draws contrasts as `Patches` does; 0 fixes them.
       healthy: share of bodies without injury.
+      shift_mm: the cord lies up to so far from the middle, either way, to the sides and front.
+      thickness_mm: half of all scans are made of slices so thick along one axis.
+      narrow: share of patches of which only a box was scanned, as in `randomise.Patches`.
       pool: bodies kept.
       renew: steps after which one of them is exchanged.
-      artefacts: probability that the metal of a body that carries it is seen; half of all scans are
-        made of slices 1 to 5 mm thick along one axis.
+      artefacts: probability that the metal of a body that carries it is seen.
 
     Raises:
       ConfigError: an unknown contrast or an impossible size.
@@ -68,6 +75,9 @@ class Volumes:
         contrast: str = "T2w",
         strength: float = 1.0,
         healthy: float = 0.3,
+        shift_mm: float = 7.0,
+        thickness_mm: tuple[float, float] = (1.0, 5.0),
+        narrow: float = 0.0,
         pool: int = 8,
         renew: int = 8,
         artefacts: float = 0.5,
@@ -79,13 +89,19 @@ class Volumes:
                 f"volumes: got shape {shape}, pool {pool}, renew {renew}, spacing {spacing_mm} mm; "
                 "expected at least 8 voxels a side, one body, one step, and .2 to 5 mm"
             )
-        if not all(0 <= share <= 1 for share in (strength, healthy, artefacts)):
+        if not all(0 <= share <= 1 for share in (strength, healthy, artefacts, narrow)):
             raise ConfigError(
-                f"volumes: got strength {strength}, healthy {healthy}, artefacts {artefacts}; "
-                "expected shares from 0 to 1"
+                f"volumes: got strength {strength}, healthy {healthy}, artefacts {artefacts}, "
+                f"narrow {narrow}; expected shares from 0 to 1"
+            )
+        if shift_mm < 0 or not 0 < thickness_mm[0] <= thickness_mm[1]:
+            raise ConfigError(
+                f"volumes: got a shift of {shift_mm} mm, slices of {thickness_mm} mm; expected a "
+                "shift of 0 or more and a range above 0"
             )
         self.seed, self.shape, self.spacing_mm = seed, shape, spacing_mm
         self.contrast, self.strength, self.healthy = contrast, strength, healthy
+        self.shift_mm, self.thickness_mm, self.narrow = shift_mm, thickness_mm, narrow
         self.pool, self.renew, self.artefacts = pool, renew, artefacts
         self._kept: dict[int, _Body] = {}
 
@@ -106,23 +122,26 @@ class Volumes:
             made.append(
                 _view(
                     body, own, self.shape, self.spacing_mm, self.contrast, self.strength,
-                    self.artefacts,
+                    self.artefacts, self.thickness_mm,
                 )
             )  # fmt: skip
         images, truth = (np.stack([np.asarray(m[k], np.float32) for m in made]) for k in range(2))
-        return as_training(images, truth, regions)
+        return as_training(images, truth, regions, scanned(truth, self.narrow, rng))
 
     def _body(self, number: int) -> _Body:
         if number not in self._kept:
             near = {k: body for k, body in self._kept.items() if abs(k - number) < self.pool}
-            near[number] = _draw_body(self.seed, number, self.shape, self.spacing_mm, self.healthy)
+            near[number] = _draw_body(
+                self.seed, number, self.shape, self.spacing_mm, self.healthy, self.shift_mm
+            )
             self._kept = near
         return self._kept[number]
 
 
 def _draw_body(
-    seed: int, number: int, shape: tuple[int, int, int], spacing: float, healthy: float
-) -> _Body:
+    seed: int, number: int, shape: tuple[int, int, int], spacing: float, healthy: float,
+    shift_mm: float,
+) -> _Body:  # fmt: skip
     """Person `number` of the SCIseg cohort of this seed, the lesion in view but not centred."""
     row = sci_people.person(seed, number, healthy=healthy)
     subject = sci_subject(seed, number, row)
@@ -133,7 +152,7 @@ def _draw_body(
     reach = 0.25 * shape[2] * spacing
     s = float(np.clip(row["lesion_s_mm"] + rng.uniform(-reach, reach), -420.0, 20.0))
     at = round(s) - S_MIN
-    middle = course[at, :3] + np.append(rng.uniform(-7, 7, 2), 0)
+    middle = course[at, :3] + np.append(rng.uniform(-shift_mm, shift_mm, 2), 0)
     grid = Acquisition(
         shape=(shape[0] + _PAD, shape[1] + _PAD, shape[2] + _PAD),
         spacing_mm=(spacing, spacing, spacing),
@@ -158,10 +177,10 @@ def _draw_body(
     )
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
+@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6, 7))
 def _view(
     body: _Body, key: PRNGKeyArray, shape: tuple[int, int, int], spacing: float, mode: str,
-    strength: float, artefacts: float,
+    strength: float, artefacts: float, thickness_mm: tuple[float, float],
 ) -> tuple[Float[Array, "x y z"], Float[Array, "k x y z"]]:  # fmt: skip
     """One patch: place, contrast, thick slices, metal, shading and noise."""
     keys = jax.random.split(key, 6)
@@ -171,7 +190,7 @@ def _view(
         for maps in (body.fractions, body.texture, body.truth)
     ]
     contrast, _ = draw_contrast(mode, strength, keys[1])
-    blurs = _thick(shape, spacing, keys[2])
+    blurs = _thick(shape, spacing, thickness_mm, keys[2])
     fractions = jnp.einsum("txyz,ax,by,cz->tabc", cut[0], *blurs, optimize=True)
     image = measure(fractions, _TISSUES, cut[1], _gentle(contrast, strength), keys[3])
     sizes = [n + _PAD for n in shape]
@@ -189,11 +208,13 @@ def _gentle(contrast: Contrast, strength: float) -> Contrast:
 
 
 def _thick(
-    shape: tuple[int, int, int], spacing: float, key: PRNGKeyArray
-) -> list[Float[Array, "n n"]]:
+    shape: tuple[int, int, int], spacing: float, thickness_mm: tuple[float, float],
+    key: PRNGKeyArray,
+) -> list[Float[Array, "n n"]]:  # fmt: skip
     """Matrices along the three axes: along one of them, in half of all scans, a slice profile."""
     u = jax.random.uniform(key, (3,))
-    width = jnp.where(u[0] < 0.5, _THICK_MM[0] + (_THICK_MM[1] - _THICK_MM[0]) * u[1], 0.0)
+    thin, wide = thickness_mm
+    width = jnp.where(u[0] < 0.5, thin + (wide - thin) * u[1], 0.0)
     thick_axis = jnp.int32(3 * u[2])
     out = []
     for axis, n in enumerate(shape):

@@ -5,7 +5,12 @@ import numpy as np
 from score_jax.data.mixing import mix
 from score_jax.phantom.randomise import Patches, training_batch
 
-SOURCE = Patches(seed=0, shape=(16, 18), spacing_mm=1.0, contrast="T2w")
+SEEDS = (5, 6)
+
+
+def draw(seed):
+    source = Patches(seed=seed, shape=(16, 18), spacing_mm=1.0, contrast="T2w")
+    return lambda step: training_batch(source, step, size=3, regions=("cord", "gm"))
 
 
 def plain(first, last):
@@ -14,8 +19,8 @@ def plain(first, last):
 
 
 def mixed(share, first=0, last=6):
-    more = {"share": share, "seeds": (5, 6), "regions": ("cord", "gm"), "first_step": first}
-    return list(mix(plain(first, last), SOURCE, **more))
+    draws = [draw(seed) for seed in SEEDS]
+    return list(mix(plain(first, last), draws, share=share, seeds=SEEDS, first_step=first))
 
 
 def test_none_and_all():
@@ -23,9 +28,8 @@ def test_none_and_all():
         assert (images == 7).all()
         assert (masks == 1).all()
     images, masks = mixed(1.0, last=1)[0]
-    for member, seed in enumerate((5, 6)):
-        source = Patches(seed=seed, shape=(16, 18), spacing_mm=1.0, contrast="T2w")
-        want = training_batch(source, 0, size=3, regions=("cord", "gm"))
+    for member, seed in enumerate(SEEDS):
+        want = draw(seed)(0)
         np.testing.assert_array_equal(images[member], want[0])
         np.testing.assert_array_equal(masks[member][..., :2], want[1])
     assert (masks[..., 2] == 0).all()  # nothing to ignore
