@@ -14,6 +14,10 @@ def command(
         str, typer.Option(help="smoke (seconds), cpu (minutes) or gpu.", metavar="NAME")
     ] = "smoke",
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls of each case.")] = 7,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Begin nothing new after so many; gpu: 7, others: no limit."),
+    ] = None,
     peers: Annotated[
         bool,
         typer.Option("--peers", help="Beside nnU-Net's network in PyTorch (score-jax[peers])."),
@@ -43,7 +47,9 @@ def command(
     _console.say(f"Suite {suite} on {where}; other work on the machine distorts its seconds")
     try:
         with _console.counting("benchmark") as count:
-            result = benchmark.run(suite, repeats=repeats, peer=peer, on_case=count)
+            result = benchmark.run(
+                suite, repeats=repeats, minutes=minutes, peer=peer, on_case=count
+            )
     finally:
         if peer is not None:
             peer.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import resource
@@ -20,6 +21,7 @@ def run(
     suite: str,
     *,
     repeats: int = 7,
+    minutes: float | None = None,
     peer: Peer | None = None,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def run(
     Args:
       suite: a name of `SUITES`.
       repeats: timed calls of each case.
+      minutes: after which no further case is begun; by default the suite's own (`MINUTES`).
       peer: compared with where it has a network of the kind.
       on_case: told cases done and cases in all.
 
@@ -40,13 +43,14 @@ def run(
         rates(1024 if suite == "smoke" else 4096 if _fast() else 2048),
     )
     rows, left_out = [], []
+    most = MINUTES.get(suite, math.inf) if minutes is None else minutes
     cases = SUITES[suite]
     for number, case in enumerate(cases):
         name = case.title if isinstance(case, Case) else case.name
         spent = (time.perf_counter() - start) / 60
         if isinstance(case, Case) and case.devices > jax.device_count():
             left_out.append({"name": name, "why": f"{jax.device_count()} device"})
-        elif spent > MINUTES.get(suite, float("inf")):
+        elif spent > most:
             left_out.append({"name": name, "why": f"{spent:.1f} minutes were over"})
         else:
             other = peer if Peer.knows(case) else None

@@ -47,10 +47,11 @@ def measure(
 
     Returns:
       ``name``, ``ours_s`` (median), ``least_s``, ``first_s`` (compilation and the first call),
-      ``floor_s``, ``load``; of a network also ``compile_s``, ``multiply_adds``, ``least_bytes``,
+      ``floor_s``, ``load``, ``ours_cpu_s`` (processor seconds, which other work on the machine
+      changes little); of a network also ``compile_s``, ``multiply_adds``, ``least_bytes``,
       ``compiled_flops`` and ``compiled_bytes`` (as XLA counts; its library calls are not counted),
       ``temporary_bytes``, ``multiply_adds_per_second`` and ``roofline_share`` (floor over time);
-      with a peer ``peer_s`` and ``ratio`` (peer over ours), None without.
+      with a peer ``peer_s``, ``peer_cpu_s`` and ``ratio`` (peer over ours), None without.
     """
     load, start = os.getloadavg()[0], time.perf_counter()
     if isinstance(case, Part):
@@ -60,7 +61,7 @@ def measure(
         name = case.title
     call()
     first = time.perf_counter() - start
-    theirs: list[float] = []
+    theirs: list[tuple[float, float]] = []
     if peer is not None and isinstance(case, Case):
         peer.prepare(case)
     call()
@@ -69,13 +70,19 @@ def measure(
         ours.append(_seconds(call))
         if peer is not None and isinstance(case, Case):
             theirs.append(peer.seconds())
+    ours_s, ours_cpu_s = map(statistics.median, zip(*ours, strict=True))
+    peer_s, peer_cpu_s = (
+        map(statistics.median, zip(*theirs, strict=True)) if theirs else (None,) * 2
+    )
     row = {
         "name": name,
-        "ours_s": statistics.median(ours),
-        "peer_s": statistics.median(theirs) if theirs else None,
-        "ratio": statistics.median(theirs) / statistics.median(ours) if theirs else None,
+        "ours_s": ours_s,
+        "peer_s": peer_s,
+        "ratio": None if peer_s is None else peer_s / ours_s,
         "floor_s": rates.floor(case) if isinstance(case, Case) else None,
-        "least_s": min(ours),
+        "ours_cpu_s": ours_cpu_s,
+        "peer_cpu_s": peer_cpu_s,
+        "least_s": min(wall for wall, _ in ours),
         "first_s": first,
         "load": round(load, 1),
         **about,
@@ -113,7 +120,7 @@ def rates(size: int = 2048, repeats: int = 7) -> Rates:
         return jax.block_until_ready(copy(array))
 
     call()
-    return Rates(by_precision, 2 * array.nbytes / min(_seconds(call) for _ in range(repeats)))
+    return Rates(by_precision, 2 * array.nbytes / min(_seconds(call)[0] for _ in range(repeats)))
 
 
 def matrix_rate(size: int = 2048, repeats: int = 7, precision: str = "float32") -> float:
@@ -125,10 +132,11 @@ def matrix_rate(size: int = 2048, repeats: int = 7, precision: str = "float32") 
         return jax.block_until_ready(product(a))
 
     call()
-    return size**3 / min(_seconds(call) for _ in range(repeats))
+    return size**3 / min(_seconds(call)[0] for _ in range(repeats))
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _seconds(call: Callable[[], Any]) -> tuple[float, float]:
+    """Of one call: on the clock, and of this process's processors."""
+    start, used = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - used
