@@ -250,9 +250,9 @@ def _phantom(
     flat = len(shape) == 2
     if spec.in_channels != 1 or (spec.slice_axis != 2 if flat else len(set(spacing)) > 1):
         raise ConfigError(
-            f"data.simulated: got a {len(shape)}-D network of {spec.in_channels} channels on a grid "
-            f"of {list(spacing)} mm; the phantom makes images of one channel: axial slices, or "
-            "volumes with voxels of equal sides"
+            f"data.simulated: got a {len(shape)}-D network of {spec.in_channels} channels on a "
+            f"grid of {list(spacing)} mm; the phantom makes images of one channel: axial slices, "
+            "or volumes with voxels of equal sides"
         )
     names = [region.name for region in spec.regions]
     if unknown := set(names) - set(PHANTOM_REGIONS):
@@ -263,7 +263,7 @@ def _phantom(
     common = {
         "contrast": config.data.simulated_contrast,
         # a window of a whole scan sees the cord anywhere, and a small scan does not fill a window
-        "shift_mm": min(shape[:2]) * spacing[0] / 3,
+        "shift_mm": min(shape[:2]) * (spacing[0] or 0.6) / 3,
         "narrow": 0.3,
     }
     size = config.sampling.batch

@@ -28,8 +28,8 @@ class DataConfig:
       split_seed: seed of the split; a subject never stands on both sides.
       validation_images: score at most so many held-out images while training (0 = all); the end
         of the run scores all of them.
-      simulated: share of the batches made by the phantom instead of cut from the dataset (2-D
-        networks of one channel; regions by the phantom's names).
+      simulated: share of the batches made by the phantom instead of cut from the dataset (axial
+        slices or voxels of equal sides, one channel; regions by the phantom's names).
       simulated_contrast: "T2w", "T2starw", "random" or "mixed".
     """
 

@@ -66,8 +66,8 @@ class Patches:
       shift_mm: the cord lies up to so far from the middle, either way and along each axis.
       stretch_mm: where along the cord slices lie (0 = top of the C2/C3 disc, cranial +).
       artefacts: probability of lesions, of metal and of a ghost, each on its own.
-      narrow: share of `training_batch`'s patches of which only a box that holds the cord's middle was
-        scanned; what an image smaller than the network's window looks like to it.
+      narrow: share of `training_batch`'s patches of which only a box that holds the cord's middle
+        was scanned; what an image smaller than the network's window looks like to it.
       bodies: of a batch.
       views: patches of each body.
       amira: whether cords have the size of the AMIRA cohort rather than of T2w norms.
@@ -168,7 +168,7 @@ def check_request(size: int, regions: Sequence[str]) -> None:
 
 def scanned(
     truth: Float[np.ndarray, "b k *space"], narrow: float, rng: np.random.Generator
-) -> Bool[np.ndarray, "b *space"]:
+) -> Bool[np.ndarray, " b *space"]:
     """Which part of each patch was scanned: all, or for a share of them a box with the cord.
 
     A box has .3 to 1 of the patch along each axis and holds the middle of the cord, or of the

@@ -11,7 +11,7 @@ from score_jax.errors import ConfigError
 from score_jax.phantom import lesions, randomise, sequences
 from score_jax.phantom import tissues as ts
 from score_jax.phantom.plane import TRUTH
-from score_jax.phantom.randomise import REGIONS, Patches, training_batch
+from score_jax.phantom.randomise import REGIONS, Patches, as_training, scanned, training_batch
 
 # one body, three views: the program that `training_batch` asks for too
 SOURCE = Patches(seed=3, shape=(48, 40), spacing_mm=0.8, bodies=1, views=3, contrast="random")
@@ -98,9 +98,41 @@ def test_training_batches_are_normalised_and_binary():
     np.testing.assert_array_equal(image, again)
 
 
+def test_a_narrow_scan_is_a_box_that_holds_the_cord():
+    truth = np.zeros((40, len(TRUTH), 20, 30), np.float32)
+    truth[:20, TRUTH.index("cord"), 2:6, 20:26] = 1  # none in the others
+    rng = np.random.default_rng(0)
+    assert scanned(truth, 0.0, rng).all()
+    where = scanned(truth, 1.0, rng)
+    for own in where:
+        rows, columns = own.any(1), own.any(0)
+        np.testing.assert_array_equal(own, np.outer(rows, columns))
+        for side, least in ((rows, 6), (columns, 9)):
+            inside = np.flatnonzero(side)
+            assert least <= len(inside) == np.ptp(inside) + 1
+    assert where[:20, 3, 22].all()
+    assert where[20:, 10, 15].all()
+    assert 0.1 < where.mean() < 0.7
+
+
+def test_only_what_was_scanned_counts():
+    rng = np.random.default_rng(0)
+    image = rng.normal(5, 3, (2, 6, 7))
+    truth = np.ones((2, len(TRUTH), 6, 7), np.float32)
+    where = np.zeros((2, 6, 7), bool)
+    where[0, 1:4, 2:6] = True
+    where[1] = True
+    out, masks = as_training(image, truth, ("cord",), where)
+    assert (out[~where] == 0).all()
+    assert (masks[..., 0] == where).all()
+    for own, box in zip(out[..., 0], where, strict=True):
+        np.testing.assert_allclose([own[box].mean(), own[box].std()], [0, 1], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Patches(seed=0, narrow=1.5), "narrow 1.5"),
         (lambda: Patches(seed=0, contrast="T9"), "expected one of T2w"),
         (lambda: Patches(seed=0, shape=(4, 4)), "at least 16 pixels"),
         (lambda: Patches(seed=0, strength=1.5), "got strength 1.5"),

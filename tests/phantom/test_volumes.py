@@ -46,6 +46,9 @@ def test_cord_canal_and_lesion_nest_and_csf_is_bright():
         ({"pool": 0}, "one body"),
         ({"spacing_mm": 9.0}, r"\.2 to 5 mm"),
         ({"healthy": 2.0}, "shares from 0 to 1"),
+        ({"narrow": -1.0}, "narrow -1.0"),
+        ({"shift_mm": -1.0}, "a shift of -1.0 mm"),
+        ({"thickness_mm": (5.0, 2.0)}, "a range above 0"),
     ],
 )
 def test_impossible_sources_are_refused(change, message):
