@@ -58,7 +58,7 @@ class Ours:
         from score_jax import models
         from score_jax.config import LossConfig
         from score_jax.interop.nnunet_weights import network
-        from score_jax.models import convolution
+        from score_jax.models import convolution, onednn
         from score_jax.training.step import total_loss
 
         self.jax = jax
@@ -90,7 +90,7 @@ class Ours:
                 )
             else:
                 lowered = jax.jit(apply).lower(self.params, self.image)
-            self.compiled = lowered.compile()
+            self.compiled = onednn.compiled(lowered)
         self.compile_s = time.perf_counter() - start
 
     def forward(self) -> np.ndarray:

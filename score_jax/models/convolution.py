@@ -32,6 +32,7 @@ Strides = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]  # zeros before and after each axis
 
 SLAB_BYTES = 2**21  # a larger input is read slice by slice for the kernel's gradient
+TINY = 1e-30  # changes no sum it is part of
 FEW_CHANNELS = 8  # up to here the taps of a slice are stacked into one product
 
 _forced: ContextVar[str | None] = ContextVar("form of convolutions", default=None)
@@ -170,6 +171,9 @@ def _backward(
     strides: Strides, name: str, saved: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
+    # The kernel waits for dy: XLA:CPU would turn those of all layers as soon as it can, in the
+    # forward pass, and keep the copies until they are needed.
+    kernel = kernel + TINY * dy[(0,) * dy.ndim]
     return (
         input_gradient(dy, kernel, strides, x.shape[1:-1], name),
         slabwise_kernel_gradient(x, dy, kernel.shape[:-2], strides),

@@ -250,12 +250,54 @@ class InstanceNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels))
 
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
-        axes = tuple(range(1, x.ndim - 1))
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        mean = wide.mean(axes, keepdims=True)
-        variance = jnp.square(wide - mean).mean(axes, keepdims=True)
-        scale = jax.lax.rsqrt(variance + EPSILON) * _channels(self.scale[...], wide)
-        return ((wide - mean) * scale + _channels(self.bias[...], wide)).astype(x.dtype)
+        return normalised(x, self.scale[...], self.bias[...], 1.0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalised(
+    x: Float[Array, "b *space c"], scale: Float[Array, " c"], bias: Float[Array, " c"], slope: float
+) -> Float[Array, "b *space c"]:
+    """Instance norm, then a leaky ReLU of this slope (1: none).
+
+    Its gradient is written by hand: it keeps nothing of the array's size but `x` itself.
+    """
+    return _normalised_forward(x, scale, bias, slope)[0]
+
+
+def _normalised_forward(
+    x: Array, scale: Array, bias: Array, slope: float
+) -> tuple[Array, tuple[Array, ...]]:
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    axes = tuple(range(1, x.ndim - 1))
+    mean = wide.mean(axes, keepdims=True)
+    variance = jnp.square(wide - mean).mean(axes, keepdims=True)
+    inverse = jax.lax.rsqrt(variance + EPSILON)
+    y = (wide - mean) * (inverse * _channels(scale, wide)) + _channels(bias, wide)
+    y = jnp.where(y >= 0, y, slope * y) if slope != 1 else y
+    return y.astype(x.dtype), (x, scale, bias, mean, inverse)
+
+
+def _normalised_backward(
+    slope: float, saved: tuple[Array, ...], dy: Array
+) -> tuple[Array, Array, Array]:
+    x, scale, bias, mean, inverse = saved
+    wide, dy = x.astype(mean.dtype), dy.astype(mean.dtype)
+    axes = tuple(range(1, x.ndim - 1))
+    # The mean waits for dy: nothing else in `unit` does, so XLA:CPU would compute it as soon as
+    # the forward pass allows and keep it until now (it ignores jax.checkpoint and barriers).
+    mean = mean + convolution.TINY * dy[(slice(None), *(slice(1),) * len(axes))]
+    unit, factor = (wide - mean) * inverse, _channels(scale, wide)
+    if slope != 1:
+        dy = jnp.where(unit * factor + _channels(bias, wide) >= 0, dy, slope * dy)
+    of_bias = dy.mean(axes, keepdims=True)
+    of_scale = (dy * unit).mean(axes, keepdims=True)
+    dx = inverse * factor * (dy - of_bias - unit * of_scale)
+    voxels = x[..., 0].size / len(x)
+    d_scale, d_bias = (voxels * d.sum(tuple(range(d.ndim - 1))) for d in (of_scale, of_bias))
+    return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
+
+
+normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 class ConvNormAct(nnx.Module):
@@ -274,7 +316,7 @@ class ConvNormAct(nnx.Module):
         self.norm = InstanceNorm(c_out)
 
     def __call__(self, x: Float[Array, "b *space c_in"]) -> Float[Array, "b *out c_out"]:
-        return jax.nn.leaky_relu(self.norm(self.conv(x)), SLOPE)
+        return normalised(self.conv(x), self.norm.scale[...], self.norm.bias[...], SLOPE)
 
 
 class ResidualBlock(nnx.Module):
