@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from score_jax.models import convolution, recurrence
+from score_jax.models import convolution, persistent, recurrence
 
 
 class ConvGRU(nnx.Module):
@@ -63,11 +64,22 @@ class ConvGRU(nnx.Module):
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "t b *space hidden"]:
         """Hidden states at every step; `reverse` sweeps from the last slice to the first."""
+        return self.sweep(x, *self.weights(drop, key), reverse)
+
+    def weights(
+        self, drop: "DropConnect | None", key: PRNGKeyArray | None
+    ) -> "tuple[Array, InputWeights]":
+        """The state's kernel, and the input's kernel and bias, noisy if there is a key."""
         x_kernel, h_kernel = self.x_kernel[...], self.h_kernel[...]
         if drop is not None and key is not None:
             key_x, key_h = jax.random.split(key)
             x_kernel, h_kernel = drop(x_kernel, key_x), drop(h_kernel, key_h)
-        weights = x_kernel, self.bias[...]
+        return h_kernel, (x_kernel, self.bias[...])
+
+    def sweep(
+        self, x: Array, h_kernel: Array, weights: "InputWeights", reverse: bool = False
+    ) -> Array:
+        """Hidden states with these weights."""
         if self.put_r_back:
             return sweep_reset_state(_input_terms(x, weights), h_kernel, reverse)
         return sweep(x, h_kernel, reverse, weights)
@@ -159,25 +171,46 @@ class MDGRULayer(nnx.Module):
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "b *space c_out"]:
         keys = [None] * 2 * len(self.cells) if key is None else jax.random.split(key, 2 * x.ndim)
-        total = jnp.zeros((), x.dtype).reshape((1,) * x.ndim)
-        parts = []
+        swept = []
         for axis, directions in enumerate(self.cells):
             slices = jnp.moveaxis(x, 1 + axis, 0)
             for backward, cell in enumerate(directions):
-                states = cell(
-                    slices, reverse=bool(backward), drop=drop, key=keys[2 * axis + backward]
-                )
-                states = jnp.moveaxis(states, 0, 1 + axis)
-                if self.combine == "concat":
-                    parts.append(states)
-                else:
-                    total = total + states
+                weights = cell.weights(drop, keys[2 * axis + backward])
+                swept.append((cell, slices, weights, bool(backward)))
+        run = _together if recurrence.directions_together() else _one_by_one
+        parts = [jnp.moveaxis(y, 0, 1 + n // 2) for n, y in enumerate(run(swept))]
         if self.combine == "concat":
             return jnp.concatenate(parts, axis=-1)
-        return total if self.combine == "sum" else total / (2 * len(self.cells))
+        total = sum(parts[1:], start=parts[0])
+        return total if self.combine == "sum" else total / len(parts)
 
 
 InputWeights = tuple[Array, Array]  # kernel (*taps, c_in, 3 hidden) and bias (3 hidden,)
+Swept = tuple[ConvGRU, Array, tuple[Array, InputWeights], bool]  # cell, slices, weights, backwards
+
+
+def _one_by_one(directions: list[Swept]) -> list[Array]:
+    """Hidden states of every direction, each in a loop of its own."""
+    return [cell.sweep(x, *weights, reverse) for cell, x, weights, reverse in directions]
+
+
+def _together(directions: list[Swept]) -> list[Array]:
+    """The same; directions whose slices have one shape share a loop, as if they were a batch.
+
+    A loop on an accelerator costs its launches, step by step, however little each computes.
+    """
+    alike: dict[Any, list[int]] = {}
+    for number, (_, x, weights, _) in enumerate(directions):
+        alike.setdefault((x.shape, *(w.shape for w in jax.tree.leaves(weights))), []).append(number)
+    results: dict[int, Array] = {}
+    for numbers in alike.values():
+        group = [directions[n] for n in numbers]
+        xs = jnp.stack([x[::-1] if reverse else x for _, x, _, reverse in group])
+        weights = jax.tree.map(lambda *w: jnp.stack(w), *(weights for _, _, weights, _ in group))
+        states = jax.vmap(group[0][0].sweep)(xs, *weights)
+        for number, y in zip(numbers, states, strict=True):
+            results[number] = y[::-1] if directions[number][3] else y
+    return [results[n] for n in range(len(directions))]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -226,6 +259,8 @@ def _forward_scan(
         state = candidate + keep * (state - candidate)
         return state, (state, *((keep, reset, candidate, h_terms[2]) if save else ()))
 
+    if not inside and persistent.chosen(h_kernel, _kernel_agrees):
+        return _by_kernel(x, h_kernel, reverse, save=save)
     start = jnp.zeros((*x.shape[1:-1], h_kernel.shape[-2]), x.dtype)
     # Three arrays, not one: a slice of the channels of what a loop reads keeps XLA:CPU from
     # vectorising the gates (3 to 6 times slower, docs/performance_notes.md).
@@ -267,9 +302,16 @@ def _sweep_backward(
         dy, x, entering, states, gates = inputs
         order = [states[1:], entering[None]] if reverse else [entering[None], states[:-1]]
         before = jnp.concatenate(order)
-        d_state, (d_h_terms, d_candidate) = jax.lax.scan(
-            step, d_state, (dy, before, *gates), reverse=not reverse
-        )
+        parts = (dy, before, *gates)
+        if by_kernel:
+            order = [a[::-1] for a in parts] if reverse else parts
+            d_h_terms, d_candidate = persistent.backward(order, h_kernel)
+            if reverse:
+                d_h_terms, d_candidate = d_h_terms[::-1], d_candidate[::-1]
+        else:
+            d_state, (d_h_terms, d_candidate) = jax.lax.scan(
+                step, d_state, parts, reverse=not reverse
+            )
         d_terms = jnp.concatenate([d_h_terms[..., : 2 * hidden], d_candidate], axis=-1)
         new = [recurrence.kernel_gradient(before, d_h_terms, h_kernel.shape[:-2])]
         dx = d_terms
@@ -280,6 +322,9 @@ def _sweep_backward(
         return (d_state, [total + n for total, n in zip(totals, new, strict=True)]), dx
 
     size = recurrence.steps_together(len(states), states[0, ..., 0].size)
+    by_kernel = not recurrence.input_inside() and persistent.chosen(h_kernel, _kernel_agrees)
+    if by_kernel:  # it goes through all steps at once
+        size = len(states)
 
     def in_blocks(a: Array) -> Array:
         return a.reshape(-1, size, *a.shape[1:])
@@ -298,6 +343,40 @@ def _sweep_backward(
 
 
 sweep.defvjp(_sweep_forward, _sweep_backward)
+
+
+def _by_kernel(
+    terms: Array, h_kernel: Array, reverse: bool, *, save: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """`_forward_scan` as one GPU kernel."""
+    order = terms[::-1] if reverse else terms
+    states, saved = persistent.forward(jnp.split(order, 3, axis=-1), h_kernel, save=save)
+    if reverse:
+        return states[::-1], tuple(array[::-1] for array in saved)
+    return states, saved
+
+
+def _kernel_agrees(shape: tuple[int, ...]) -> bool:
+    """Whether states and gradients of the GPU kernel are the scan's, to 1e-5 of the largest."""
+    rng = np.random.default_rng(0)
+    terms = rng.normal(size=(5, 2, persistent.TILE + 3, shape[-1])).astype(np.float32)
+    kernel = (0.05 * rng.normal(size=shape)).astype(np.float32)
+
+    def both(terms: Array, kernel: Array) -> tuple[Array, ...]:
+        states, back = jax.vjp(lambda t, k: sweep(t, k, False), terms, kernel)
+        return states, *back(jnp.cos(states))
+
+    results = []
+    for mode in ("unchecked", "off"):
+        with persistent.use(mode):
+            # lowered and compiled by hand: a plain call would join the program being traced
+            results.append(
+                jax.jit(lambda *a: both(*a)).lower(terms, kernel).compile()(terms, kernel)
+            )
+    return all(
+        np.allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+        for got, want in zip(*results, strict=True)
+    )
 
 
 def sweep_reset_state(

@@ -41,6 +41,11 @@ def input_inside() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def directions_together() -> bool:
+    """Whether the directions of a layer share one loop; on a CPU it gained nothing."""
+    return jax.default_backend() != "cpu"
+
+
 def steps_together(steps: int, rows: int) -> int:
     """How many steps, of `rows` positions each, share one product of a kernel's gradient.
 
