@@ -76,10 +76,12 @@ def rows(found):
             for row in listed
         ],
     )  # fmt: skip
-    left = about(found).get("left_out") or []
-    lines += (
-        ["", "Left out: " + "; ".join(f"{c['name']} ({c['why']})" for c in left)] if left else []
-    )
+    whys = {}
+    for case in about(found).get("left_out") or []:
+        whys.setdefault(case["why"], []).append(case["name"])
+    for why, names in whys.items():
+        many = f"{len(names)} cases" if len(names) > 3 else "; ".join(names)
+        lines += ["", f"Left out: {many} ({why})."]
     return "\n".join([*lines, ""])
 
 

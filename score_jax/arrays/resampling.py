@@ -6,7 +6,6 @@ centres), edges are repeated.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Num
@@ -93,10 +92,7 @@ def zoom(
     planes = image[None] if separate is None else np.moveaxis(image, separate, 0)
     wanted = [n for axis, n in enumerate(shape) if axis != separate]
     factors = [new / old for new, old in zip(wanted, planes.shape[1:], strict=True)]
-    options: dict[str, Any] = {"order": order, "mode": "nearest", "grid_mode": True}
-    out = np.stack(
-        [ndimage.zoom(p.astype(np.float64, copy=False), factors, **options) for p in planes]
-    )
+    out = np.stack([_scipys(plane, factors, order) for plane in planes])
     return out[0] if separate is None else np.moveaxis(out, 0, separate)
 
 
@@ -131,7 +127,7 @@ def _product(
     matrix: sparse.csr_array, image: Num[np.ndarray, "old y z"], dtype: np.dtype
 ) -> Float[np.ndarray, "new y z"]:
     """``matrix @ image`` in double precision, some planes at a time: no second copy of it all."""
-    new, old = matrix.shape
+    new, old = len(matrix.indptr) - 1, image.shape[0]
     out = np.empty((new, *image.shape[1:]), dtype)
     step = max(1, _BLOCK // ((new + old) * max(1, image.shape[2])))
     for start in range(0, image.shape[1], step):
@@ -156,7 +152,13 @@ def spline_matrix(old: int, new: int, order: int) -> sparse.csr_array:
     1e-9 are left out.
     """
     lines = np.eye(old)
-    options: dict[str, Any] = {"order": order, "mode": "nearest", "grid_mode": True}
-    matrix = np.stack([ndimage.zoom(line, new / old, **options) for line in lines], axis=1)
+    matrix = np.stack([_scipys(line, [new / old], order) for line in lines], axis=1)
     assert matrix.shape == (new, old), f"{matrix.shape=} {new=} {old=}"
     return sparse.csr_array(np.where(np.abs(matrix) > _NOTHING, matrix, 0))
+
+
+def _scipys(
+    image: Num[np.ndarray, "*old"], factors: Sequence[float], order: int
+) -> Float[np.ndarray, "*new"]:
+    wide = image.astype(np.float64, copy=False)
+    return np.asarray(ndimage.zoom(wide, factors, order=order, mode="nearest", grid_mode=True))

@@ -102,7 +102,7 @@ def phantom(millimetres: float) -> Part:
     """One patient of the injury cohort: image, truth, no raters; 1 mm."""
 
     def prepare() -> Call:
-        field = (millimetres,) * 3
+        field = (millimetres, millimetres, millimetres)
         return lambda: sci_cohort(
             3, 1, acquisition="isotropic", grid_mm=1.0, field_of_view_mm=field, scans=1
         )[0]

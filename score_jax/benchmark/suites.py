@@ -184,14 +184,14 @@ SUITES: Mapping[str, Sequence[Case | Part]] = {
         replace(_SMALL, members=2),
         *PARTS["smoke"],
     ),
-    "cpu": (
-        *both(mdgru(1, 192, 192), mdgru(4, 96, 96), mdgru(1, 16, 16, 16, channels=1)),
+    "cpu": (  # what compiles quickly first
+        *PARTS["cpu"],
         *both(_PRESET, _UNET),
+        *both(mdgru(1, 192, 192), mdgru(4, 96, 96), mdgru(1, 16, 16, 16, channels=1)),
         *scaled(mdgru(1, 96, 96), batch=(2, 4, 8), channels=(1, 16), space=((48, 48), (144, 144))),
         *scaled(_PRESET, batch=(2, 4), space=((32, 32, 32), (64, 64, 64))),
         replace(mdgru(1, 96, 96), members=3),
         replace(mdgru(2, 96, 96), devices=2),
-        *PARTS["cpu"],
     ),
     "gpu": (
         # the comparisons first: the suite ends after its minutes, whatever is left

@@ -232,7 +232,8 @@ def locate(
     def find(image: np.ndarray) -> np.ndarray:
         seen = np.moveaxis(image, spec.slice_axis, 0) if flat else image[None]
         logits = network(np.ascontiguousarray(seen))
-        masks = masks_from_logits(logits, spec.regions, exclusive=spec.exclusive).any(axis=-1)
+        each = masks_from_logits(logits, spec.regions, exclusive=spec.exclusive)
+        masks = np.asarray(each.any(axis=-1))
         return np.moveaxis(masks, 0, spec.slice_axis) if flat else masks[0]
 
     least = max(1, round(LEAST_MM3 / math.prod(coarse.spacing)))

@@ -33,7 +33,9 @@ def test_rows_by_hand(script):
     assert "| a, forward | 0.5 | 1 | 0.1 | 20% | 1.25 | 2.50 | 3.00 | 3 | 1 |" in text
     assert "| b | 2 |  |  |  |  |  |  |  | 9 |" in text
     assert "1 x gizmo" in text
-    assert "Left out: c (late)" in text
+    assert "Left out: c (late)." in text
+    found["left_out"] = [{"name": str(n), "why": "late"} for n in range(5)]
+    assert "Left out: 5 cases (late)." in script.page({"one": found})
     assert "| 3 to 5 |" in text
 
 
