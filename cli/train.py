@@ -108,6 +108,7 @@ def command(
     given += _members(ensemble) if ensemble else []
     given += [f"patience={patience}"] if patience is not None else []
     given += [f"compute.workers={workers}"] if workers is not None else []
+    _one_length(epochs, given)
     plain = not (given or config or plan or epochs or init) and model == "unet"
     planned = settings = network = None
     if not (resume and plain):
@@ -222,6 +223,13 @@ def _overridden(settings: Any, given: tuple[str, ...], epochs: int | None) -> An
     return settings
 
 
+def _one_length(epochs: int | None, given: list[str]) -> None:
+    from score_jax.errors import ConfigError
+
+    if epochs is not None and any(setting.startswith("steps=") for setting in given):
+        raise ConfigError(f"--epochs {epochs}: got a number of steps, too; expected one of them")
+
+
 def _fold(fold: str) -> list[str]:
     from score_jax.errors import ConfigError
 
@@ -273,10 +281,11 @@ class _Progress:
                 self._preparing = self._bar.add_task("prepare", total=event.total, note="")
             self._bar.update(self._preparing, completed=event.done)
         elif isinstance(event, events.Started):
+            start = f", going on from step {event.step}" if event.step else ""
             networks = f"{event.members} networks of " if event.members > 1 else ""
             _console.say(
                 f"{networks}{event.parameters:,} weights, {event.training_cases} training and "
-                f"{event.validation_cases} validation images, {event.steps} steps"
+                f"{event.validation_cases} validation images, {event.steps} steps{start}"
             )
             self._task = self._bar.add_task(
                 "train", total=event.steps, completed=event.step, note="compiling"

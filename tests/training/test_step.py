@@ -88,6 +88,25 @@ def test_the_step_learns_what_augmentation_makes_of_images_and_masks():
     np.testing.assert_allclose(got, metrics["loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("more", "off"),
+    [
+        # three stages have two outputs, and the lower weighs nothing
+        (
+            (*UNET, "unet.features=[2, 3, 4, 4]", "sampling.patch=[8, 8, 16]"),
+            "unet.deep_supervision",
+        ),
+        ((*MDGRU, "augment.enabled=false"), "mdgru.keep_rate"),
+    ],
+    ids=["deep supervision", "DropConnect"],
+)
+def test_a_part_that_is_switched_off_is_missed(more, off):
+    value = "1.0" if off.endswith("rate") else "false"
+    (on,), _ = run_steps(make_task(more), 1)
+    (without,), _ = run_steps(make_task(more, f"{off}={value}"), 1)
+    assert abs(on - without) > 1e-4
+
+
 def test_parts_of_a_batch_add_up(base):
     plain = ("augment.enabled=false", "mdgru.keep_rate=1.0", "loss.batch_dice=false")
     whole, a = run_steps(make_task(base, *plain, "sampling.batch=4"), 1)
