@@ -1,4 +1,8 @@
-"""Models that ship with the package: `registry.toml` names them, with their checksums."""
+"""Models that ship with the package: `registry.toml` names them, with their checksums.
+
+A folder a model: ``model/`` (weights and specification), ``README.md`` (its card), ``train.toml``
+and ``log.jsonl`` (how it was trained).
+"""
 
 import tomllib
 from pathlib import Path
@@ -14,4 +18,14 @@ def registry() -> dict[str, dict[str, Any]]:
 
 def path_of(name: str) -> Path:
     """The model folder of a shipped model."""
-    return FOLDER / name
+    return FOLDER / name / "model"
+
+
+def card_of(name: str) -> str:
+    """The model card of a shipped model, Markdown."""
+    return (FOLDER / name / "README.md").read_text()
+
+
+def default() -> str:
+    """The model that is used if none is named: the first of the registry."""
+    return next(iter(registry()))

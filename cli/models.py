@@ -35,7 +35,7 @@ def show_command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a model: regions and the value each is written as, spacing, orientation, checksum."""
-    from score_jax import api
+    from score_jax import api, pretrained
     from score_jax.inference import Ensemble
 
     model = api.load_model(name)
@@ -48,8 +48,10 @@ def show_command(
             facts[folder] = ", ".join(f"{key} {value}" for key, value in _facts(one).items())
     else:
         record, facts = model.spec.to_json(), _facts(model)
+    card = pretrained.card_of(name) if name in pretrained.registry() else None
     if json:
-        _console.print_json({**record, "postprocessing": rules, "sha256": model.sha256})
+        record |= {"postprocessing": rules, "sha256": model.sha256, "card": card}
+        _console.print_json(record)
         return
     facts |= {"post-processing": "; ".join(rules) or "none"}
     facts |= {"weights sha256": ", ".join(model.sha256)}
@@ -58,6 +60,8 @@ def show_command(
         ["region", "labels", "written as"],
         [[r.name, ", ".join(map(str, r.labels)), r.value] for r in model.regions],
     )
+    if card is not None:
+        _console.say(f"\n{card}")
 
 
 def _facts(model: "Predictor") -> dict[str, Any]:

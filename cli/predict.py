@@ -14,12 +14,13 @@ def command(
         list[Path], typer.Argument(help="NIfTI files, folders of them, or BIDS datasets.")
     ],
     model: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--model",
-            help="A shipped model's name, a run or a model folder; repeat it to average several.",
+            help="A shipped model's name, a run or a model folder; repeat it to average several. "
+            "By default the first of `score-jax models list`.",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the masks; by default beside each scan, or derivatives/."),
@@ -65,11 +66,12 @@ def command(
     """Segment scans: one mask a region, in each scan's own grid and orientation."""
     where = _device.use(device)
     _device.keep_compiled()
-    from score_jax import api
+    from score_jax import api, pretrained
 
-    predictor = api.load_models(model)
+    predictor = api.load_models(model or [pretrained.default()])
     api.use_runtime(predictor, runtime)
-    _console.say(f"Model {predictor.name}: {_regions(predictor)}; computing on {where}")
+    chosen = "" if model else ", the default"
+    _console.say(f"Model {predictor.name}{chosen}: {_regions(predictor)}; computing on {where}")
     with _console.progress_bar() as bar:
         task = bar.add_task("predict", total=None, note="")
 
