@@ -140,3 +140,21 @@ def test_an_interrupt_ends_cleanly(scans, tmp_path, monkeypatch):
     time.sleep(0.05)
     assert network.calls == calls  # nothing goes on behind the user's back
     assert not list((tmp_path / "o").glob(".*")) if (tmp_path / "o").exists() else True
+
+
+def test_the_rest_is_told_to_end():
+    ended = []
+
+    def work(number, going):
+        if number == 0:
+            raise OutputError("no space left")
+        deadline = time.monotonic() + 5
+        while going.is_set() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if not going.is_set():
+            ended.append(number)
+        raise prediction._Stopped
+
+    with pytest.raises(OutputError, match="no space left"):
+        prediction._in_order(work, 2)
+    assert ended == [1]
