@@ -250,8 +250,10 @@ def _forward_scan(
     if weights is not None and not inside:
         x = _input_terms(x, weights)
 
-    def step(state: Array, inputs: Array | list[Array]) -> tuple[Array, tuple[Array, ...]]:
-        terms = jnp.split(_input_terms(inputs, weights), 3, axis=-1) if inside else inputs
+    def step(state: Array, inputs: Any) -> tuple[Array, tuple[Array, ...]]:
+        terms = inputs
+        if inside and weights is not None:
+            terms = jnp.split(_input_terms(inputs, weights), 3, axis=-1)
         h_terms = jnp.split(convolve(state), 3, axis=-1)
         keep = jax.nn.sigmoid(terms[0] + h_terms[0])
         reset = jax.nn.sigmoid(terms[1] + h_terms[1])
@@ -362,7 +364,8 @@ def _kernel_agrees(shape: tuple[int, ...]) -> bool:
     terms = rng.normal(size=(5, 2, persistent.TILE + 3, shape[-1])).astype(np.float32)
     kernel = (0.05 * rng.normal(size=shape)).astype(np.float32)
 
-    def both(terms: Array, kernel: Array) -> tuple[Array, ...]:
+    def both(terms: Array, kernel: Array) -> tuple[Any, ...]:
+        states: Any
         states, back = jax.vjp(lambda t, k: sweep(t, k, False), terms, kernel)
         return states, *back(jnp.cos(states))
 

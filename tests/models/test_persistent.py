@@ -115,7 +115,6 @@ def test_it_is_off_unless_asked_for_possible_and_right(monkeypatch):
 
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_the_comparison_with_the_scan_notices_a_wrong_kernel(monkeypatch):
-    monkeypatch.setattr(persistent, "MODES", (*persistent.MODES, "interpreted"))
     use = persistent.use
     monkeypatch.setattr(
         persistent, "use", lambda mode: use("interpret" if mode == "unchecked" else mode)

@@ -81,9 +81,8 @@ def convolved(x, kernel):
     ("space", "reverse", "rows"), [((6,), False, 24), ((6,), True, 24), ((4, 5), True, 1)]
 )
 def test_the_inputs_convolution_and_its_gradients(monkeypatch, inside, space, reverse, rows):
-    """In the loop or before it, in blocks of two steps or of one: as terms given from outside."""
+    """In the loop or before it, in blocks of two steps or of one: as outside it, in one block."""
     monkeypatch.setattr(recurrence, "input_inside", lambda: inside)
-    monkeypatch.setattr(recurrence, "BLOCK_ROWS_CPU", rows)
     taps, h_taps = (3, 5)[: len(space)], (5, 3)[: len(space)]
     x, probe = normal(0, 4, 2, *space, 2), normal(4, 4, 2, *space, 3)
     h_kernel, kernel, bias = (0.3 * normal(n, *s) for n, s in
@@ -97,9 +96,11 @@ def test_the_inputs_convolution_and_its_gradients(monkeypatch, inside, space, re
         terms = terms + jnp.broadcast_to(bias, terms.shape)
         return (sweep(terms, h_kernel, reverse) * probe).sum()
 
-    arguments = x, h_kernel, kernel, bias
-    value = [jax.jit(jax.value_and_grad(f, (0, 1, 2, 3)))(*arguments) for f in (joined, apart)]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5), *value)
+    arguments, values = (x, h_kernel, kernel, bias), []
+    for function, rows_of_a_block in ((joined, rows), (apart, 10_000)):
+        monkeypatch.setattr(recurrence, "BLOCK_ROWS_CPU", rows_of_a_block)
+        values.append(jax.jit(jax.value_and_grad(function, (0, 1, 2, 3)))(*arguments))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5), *values)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
