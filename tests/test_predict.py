@@ -143,11 +143,13 @@ def test_an_interrupt_ends_cleanly(scans, tmp_path, monkeypatch):
 
 
 def test_the_rest_is_told_to_end():
-    ended = []
+    ended, begun = [], threading.Event()
 
     def work(number, going):
         if number == 0:
+            assert begun.wait(5)
             raise OutputError("no space left")
+        begun.set()
         deadline = time.monotonic() + 5
         while going.is_set() and time.monotonic() < deadline:
             time.sleep(0.001)
