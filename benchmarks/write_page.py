@@ -44,10 +44,23 @@ not begin within its minutes is named in the result. What was tried and what bin
 def page(results):
     """The page's text; `results` maps names of files to what they hold."""
     parts = [HEAD]
-    for name, found in sorted(results.items()):
+    tables = {name: found for name, found in results.items() if has_times(found)}
+    for name, found in sorted(tables.items()):
         parts.append(f"## {name}\n")
         parts.append(predictions(found) if about(found).get("what") == "predict" else rows(found))
+    others = sorted(set(results) - set(tables))
+    if others:
+        names = ", ".join(f"`{name}.json`" for name in others)
+        parts.append(f"Results of other forms, for their own pages: {names}.\n")
     return "\n".join(parts)
+
+
+def has_times(found):
+    """Whether there is a table of times in it."""
+    if about(found).get("what") == "predict":
+        return True
+    listed = found.get("rows") if isinstance(found, dict) else found
+    return bool(listed) and all("name" in row and "ours_s" in row for row in listed)
 
 
 def about(found):

@@ -37,6 +37,8 @@ def test_rows_by_hand(script):
     found["left_out"] = [{"name": str(n), "why": "late"} for n in range(5)]
     assert "Left out: 5 cases (late)." in script.page({"one": found})
     assert "| 3 to 5 |" in text
+    other = script.page({"one": found, "dice": {"runs": []}, "list": [{"name": "x"}]})
+    assert "for their own pages: `dice.json`, `list.json`." in other
 
 
 def test_predictions_by_hand(script):
