@@ -128,7 +128,8 @@ def onnx_network(model: bytes, where: str) -> tuple[tiling.Network, dict[str, An
 
     def network(tiles: Float32[np.ndarray, "b *tile c"]) -> Float32[np.ndarray, "b *tile k"]:
         first = np.ascontiguousarray(np.moveaxis(tiles, -1, 1), np.float32)
-        return np.moveaxis(session.run(None, {INPUT: first})[0], 1, -1)
+        logits = np.asarray(session.run(None, {INPUT: first})[0])
+        return np.moveaxis(logits, 1, -1)
 
     return network, _read(properties[METADATA].encode(), where)
 
