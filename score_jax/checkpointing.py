@@ -129,7 +129,7 @@ def _best_of_run(checkpoints: Path) -> tuple[ModelSpec, list[dict[Any, Any]]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{newest}/position: unreadable ({_first_line(error)})") from None
     stacked = restore_params(newest / "best", spec, members=count)
-    return spec, [jax.tree.map(lambda a, m=m: a[m], stacked) for m in range(count)]
+    return spec, [jax.tree.map(lambda a, m=m: np.asarray(a)[m], stacked) for m in range(count)]
 
 
 def finished_steps(checkpoints: Path) -> list[int]:
