@@ -63,7 +63,8 @@ class Committee:
     ) -> tuple[Segmentation, Opinions]:
         """The model's segmentation of an image, and its members' or draws' opinions on it.
 
-        The segmentation is the one that `predict` gives (to float32 rounding), post-processed; the
+        The segmentation is the one that `predict` gives without a crop (to float32 rounding),
+        post-processed; the
         opinions are the networks' own, not post-processed.
 
         Args:
