@@ -64,8 +64,7 @@ class Committee:
         """The model's segmentation of an image, and its members' or draws' opinions on it.
 
         The segmentation is the one that `predict` gives without a crop (to float32 rounding),
-        post-processed; the
-        opinions are the networks' own, not post-processed.
+        post-processed; the opinions are the networks' own, not post-processed.
 
         Args:
           volume: the image, as stored.
