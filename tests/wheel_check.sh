@@ -1,5 +1,5 @@
 #!/bin/sh
-# The installed wheel, far from the sources: help, then one prediction. BIN holds its commands.
+# The installed wheel, far from the sources: help, then predictions. BIN holds its commands.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -12,4 +12,6 @@ grep -q predict help.txt
 scan=$(find data -name '*_T2w.nii.gz' | grep -v derivatives | head -n 1)
 "$BIN/score-jax" predict "$scan" --model run --out masks
 ls masks/*label-cord*mask.nii.gz
-echo "wheel: predicted one scan from a clean environment"
+"$BIN/score-jax" predict "$scan" --out shipped  # the model that ships
+ls shipped/*label-gm*mask.nii.gz
+echo "wheel: predicted with a trained and with the shipped model from a clean environment"
