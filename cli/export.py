@@ -25,12 +25,7 @@ def command(
 ) -> None:
     """Export a model; the file beside it, FILE.json, says how to use it."""
     from score_jax import api
-    from score_jax.errors import ConfigError
 
-    if weights not in ("float32", "float16", "int8"):
-        raise ConfigError(f"--weights: got {weights!r}; expected float32, float16 or int8")
-    if format not in ("onnx", "stablehlo"):
-        raise ConfigError(f"--format: got {format!r}; expected onnx or stablehlo")
     target = out or Path(f"{Path(model).name}.{format}")
     facts = api.export_model(
         model, target, format=format, weights=weights, licence=licence, replace=replace

@@ -77,6 +77,8 @@ def save_model(
             with quiet(), ocp.StandardCheckpointer() as checkpointer:
                 for number, member in enumerate((params, *more)):
                     checkpointer.save((temporary / _member(number)).absolute(), dict(member))
+            for mark in temporary.glob("*/commit_success.txt"):
+                mark.unlink()  # names this folder; what is here was renamed into place, so is whole
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.replace(folder)

@@ -39,6 +39,13 @@ def test_round_trip(saved):
     assert checkpointing.weights_sha256(restored) == checkpointing.weights_sha256(params)
 
 
+def test_a_model_folder_does_not_say_where_it_was_made(saved):
+    folder, _ = saved
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if str(folder.parent).encode() in path.read_bytes()]
+
+
 def test_checksum_sees_every_value(saved):
     _, params = saved
     changed = jax.tree.map(lambda leaf: leaf, params)

@@ -1,30 +1,27 @@
 """From a model folder to a file that leaves Python."""
 
-import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from score_jax._types import PathLike
 from score_jax.api.models import load_network
-from score_jax.errors import CheckpointError, ConfigError, OutputError, errors_of_disk
+from score_jax.errors import CheckpointError, ConfigError, OutputError
 from score_jax.export import describe
-from score_jax.imaging import write_json
+from score_jax.imaging import atomic, write_json
 from score_jax.inference import Predictor
 
 FORMATS = ("stablehlo", "onnx")
-Weights = Literal["float32", "float16", "int8"]
+WEIGHTS = ("float32", "float16", "int8")
 
 
 def export_model(
     model: PathLike,
     out: PathLike,
     *,
-    format: Literal["stablehlo", "onnx"],
-    weights: Weights = "float32",
+    format: str,
+    weights: str = "float32",
     licence: str = "",
     replace: bool = False,
 ) -> dict[str, Any]:
@@ -53,6 +50,8 @@ def export_model(
             f"{out}: got the ending {out.suffix!r} for the format {format!r}; expected "
             + " or ".join(f".{name} for {name}" for name in FORMATS)
         )
+    if weights not in WEIGHTS:
+        raise ConfigError(f"weights: got {weights!r}; expected one of {', '.join(WEIGHTS)}")
     if weights != "float32" and format != "onnx":
         raise ConfigError(f"weights: got {weights!r} for {format}; only ONNX stores them smaller")
     if out.exists() and not replace:
@@ -83,12 +82,13 @@ def export_model(
             "jax": jax.__version__,
         }
     facts |= {"file": out.name, "bytes": len(data), "file_sha256": hashlib.sha256(data).hexdigest()}
-    _write(out, data)
+    with atomic(out) as temporary:
+        temporary.write_bytes(data)
     write_json(out.with_name(out.name + ".json"), facts)
     return facts
 
 
-def onnx_bytes(model: Predictor, weights: Weights, facts: Mapping[str, Any]) -> bytes:
+def onnx_bytes(model: Predictor, weights: str, facts: Mapping[str, Any]) -> bytes:
     """The model as an ONNX file.
 
     Raises:
@@ -105,18 +105,3 @@ def onnx_bytes(model: Predictor, weights: Weights, facts: Mapping[str, Any]) -> 
         ) from None
     graph = onnx.graph_of(model.spec, model.members, weights=weights, metadata=facts)
     return graph.SerializeToString()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    with errors_of_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)

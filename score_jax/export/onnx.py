@@ -10,7 +10,7 @@ an ensemble the mean over its members.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,15 +18,13 @@ from flax import nnx
 from jaxtyping import Float
 from onnx import TensorProto, helper, numpy_helper
 
-from score_jax import models
+from score_jax import checkpointing
 from score_jax.config import ModelSpec
 from score_jax.config.exported import INPUT, METADATA, OUTPUT
 from score_jax.models import cgru, mdgru, unet
 
 OPSET = 17  # the newest every runtime of the last three years reads; Scan and Split as they are now
 IR_VERSION = 8  # that opset's own
-Weights = Literal["float32", "float16", "int8"]
-WEIGHTS: tuple[Weights, ...] = ("float32", "float16", "int8")
 _QUANTISED_FROM = 64  # values; smaller arrays gain nothing
 
 
@@ -34,7 +32,7 @@ def graph_of(
     spec: ModelSpec,
     members: Sequence[Mapping[Any, Any]],
     *,
-    weights: Weights = "float32",
+    weights: str = "float32",
     metadata: Mapping[str, Any],
 ) -> onnx.ModelProto:
     """The model as a checked ONNX graph.
@@ -44,8 +42,8 @@ def graph_of(
     Args:
       spec: the model's specification.
       members: weights of one network, or of several whose logits are averaged.
-      weights: how they are stored; the arithmetic is float32 whichever it is. ``int8`` has one
-        scale for each output channel.
+      weights: how they are stored, "float32", "float16" or "int8" (one scale for each output
+        channel); the arithmetic is float32 whichever it is.
       metadata: what inference must know besides, as plain values (`export.describe`).
     """
     graph = _Graph(weights)
@@ -78,11 +76,7 @@ def graph_of(
 
 def _module(spec: ModelSpec, params: Mapping[Any, Any]) -> nnx.Module:
     """The network with these weights; deep supervision's outputs are never asked for."""
-
-    def build() -> nnx.Module:
-        return models.build(spec.kind, spec.in_channels, spec.out_channels, spec.options)
-
-    module = nnx.eval_shape(build)
+    module = nnx.eval_shape(lambda: checkpointing.build_model(spec))
     state = nnx.state(module, nnx.Param)
     nnx.replace_by_pure_dict(state, dict(params))
     nnx.update(module, state)
@@ -92,8 +86,8 @@ def _module(spec: ModelSpec, params: Mapping[Any, Any]) -> nnx.Module:
 class _Graph:
     """Nodes and weights, added one after another; methods return the name of their result."""
 
-    def __init__(self, stored: Weights) -> None:
-        self.stored: Weights = stored
+    def __init__(self, stored: str) -> None:
+        self.stored = stored
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 

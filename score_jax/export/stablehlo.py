@@ -13,7 +13,7 @@ import jax.export
 import jax.numpy as jnp
 from flax import nnx
 
-from score_jax import models
+from score_jax import checkpointing, models
 from score_jax.config import ModelSpec
 from score_jax.models import convolution
 
@@ -32,11 +32,7 @@ def serialise(spec: ModelSpec, members: Sequence[Mapping[Any, Any]]) -> bytearra
       spec: the model's specification.
       members: weights of one network, or of several whose logits are averaged.
     """
-    options = {k: v for k, v in spec.options.items() if k != "deep_supervision"}
-    model = nnx.eval_shape(
-        lambda: models.build(spec.kind, spec.in_channels, spec.out_channels, options)
-    )
-    apply = models.functional(model)
+    apply = models.functional(nnx.eval_shape(lambda: checkpointing.build_model(spec)))
 
     def traced(form: str) -> Any:
         # a new function for each form: what JAX traced once it would not trace again

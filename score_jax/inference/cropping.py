@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from score_jax.arrays import grid, resampling
-from score_jax.arrays.components import bounding_box, components
+from score_jax.arrays.components import Box, bounding_box, components
 from score_jax.arrays.regions import Region, masks_from_logits
 from score_jax.config import ModelSpec
 from score_jax.errors import ConfigError
 from score_jax.imaging import Volume, axcodes_of, reorientation
 from score_jax.inference.tiling import Network, Progress
-from score_jax.planning.preprocess import Box, Prepared, prepare
+from score_jax.planning.preprocess import Prepared, prepare
 
 MARGIN_MM = 15.0  # around what the coarse look found; the box grows further where that is free
 COARSER, COARSEST_MM = 2.0, 2.0  # the coarse grid: this much coarser, but no coarser than this

@@ -20,9 +20,8 @@ from jaxtyping import Float32
 
 from score_jax._types import PathLike
 from score_jax.arrays.regions import Region, masks_from_probabilities
-from score_jax.checkpointing import errors_of_disk
 from score_jax.config.postprocessing import Postprocessing
-from score_jax.errors import CheckpointError, ConfigError, DatasetError
+from score_jax.errors import CheckpointError, ConfigError, DatasetError, errors_of_disk
 from score_jax.imaging import Volume, load, read_json, write_json
 from score_jax.inference import postprocessing
 from score_jax.inference.cropping import Crop

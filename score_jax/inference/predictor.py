@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Num, UInt8
 from score_jax import checkpointing, models
 from score_jax.arrays import regions
 from score_jax.arrays.cleaning import Rule, clean
+from score_jax.arrays.components import Box
 from score_jax.arrays.regions import Region
 from score_jax.config import ModelSpec
 from score_jax.config.postprocessing import Postprocessing
@@ -24,7 +25,7 @@ from score_jax.imaging import Volume, load
 from score_jax.inference import cropping, postprocessing, tiling
 from score_jax.inference.cropping import Crop
 from score_jax.models import onednn
-from score_jax.planning.preprocess import Box, Prepared, prepare
+from score_jax.planning.preprocess import Prepared, prepare
 
 DEVICE = threading.Lock()  # scans that are segmented side by side take turns on it
 

@@ -13,13 +13,14 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from score_jax.arrays.components import Box
 from score_jax.errors import ConfigError
 from score_jax.imaging import Volume
 from score_jax.inference import cropping
 from score_jax.inference.cropping import Crop
 from score_jax.inference.predictor import DEVICE, Predictor, Segmentation
 from score_jax.inference.tiling import Network, Progress
-from score_jax.planning.preprocess import Box, Prepared
+from score_jax.planning.preprocess import Prepared
 
 
 @dataclass(frozen=True, slots=True)

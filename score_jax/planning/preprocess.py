@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Num, Shaped
 from scipy import ndimage
 
-from score_jax.arrays import intensity, resampling
+from score_jax.arrays import components, intensity, resampling
+from score_jax.arrays.components import Box
 from score_jax.config import Preprocessing
 from score_jax.errors import ConfigError
 from score_jax.planning import labels
-
-Box = tuple[slice, ...]  # one slice an axis, with a start and a stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,19 +179,12 @@ def nonzero_mask(image: Num[np.ndarray, "x y z c"]) -> Bool[np.ndarray, "x y z"]
 
 def bounding_box(mask: Bool[np.ndarray, "x y z"]) -> tuple[slice, ...]:
     """The smallest box that holds the mask; the whole array if it is empty."""
-    if not mask.any():
-        return _whole(mask.shape)
-    box = []
-    for axis in range(mask.ndim):
-        rest = tuple(a for a in range(mask.ndim) if a != axis)
-        index = np.flatnonzero(mask.any(axis=rest))
-        box.append(slice(int(index[0]), int(index[-1]) + 1))
-    return tuple(box)
+    return components.bounding_box(mask) or _whole(mask.shape)
 
 
 def _part(box: Box, within: Box | None) -> Box:
     """Where `within` lies in `box`, counted from its corner; all of it where they do not meet."""
-    whole = tuple(slice(0, b.stop - b.start) for b in box)
+    whole = _whole([b.stop - b.start for b in box])
     if within is None:
         return whole
     part = tuple(
@@ -202,5 +194,5 @@ def _part(box: Box, within: Box | None) -> Box:
     return part if all(p.start < p.stop for p in part) else whole
 
 
-def _whole(shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _whole(shape: Sequence[int]) -> Box:
     return tuple(slice(0, n) for n in shape[:3])

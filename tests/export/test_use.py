@@ -95,6 +95,8 @@ def test_what_cannot_be_exported_is_refused(model, tmp_path):
     onnx = tmp_path / "m.onnx"
     with pytest.raises(ConfigError, match=r"ending '.onnx' for the format 'stablehlo'"):
         api.export_model(model, onnx, format="stablehlo")
+    with pytest.raises(ConfigError, match="got 'int4'; expected one of float32, float16, int8"):
+        api.export_model(model, onnx, format="onnx", weights="int4")
     with pytest.raises(ConfigError, match="only ONNX"):
         api.export_model(model, tmp_path / "m.stablehlo", format="stablehlo", weights="int8")
     api.export_model(model, onnx, format="onnx", weights="int8")
