@@ -15,11 +15,13 @@ LAYERS = {
     "planning": 4, "data": 4.5,
     "training": 5, "inference": 5, "export": 5, "qc": 5, "evaluation": 5,
     "morphometry_tables": 5.5,
-    "interop": 6, "benchmark": 6, "study": 6, "active": 6,
+    "interop": 6, "benchmark": 6, "active": 6,
     "api": 7, "pretrained": 3,
+    "study": 7.5,
     "cli": 8,
 }  # fmt: skip
-PURE = {"arrays", "models", "losses", "metrics", "morphometry", "fusion", "augment"}
+PURE = {"arrays", "models", "losses", "metrics", "morphometry", "fusion", "augment",
+        "statistics"}  # fmt: skip
 FORBIDDEN_IN_PURE = {"nibabel", "typer", "rich", "logging", "tomllib", "orbax"}
 
 
