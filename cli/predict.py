@@ -18,7 +18,7 @@ def command(
         typer.Option(
             "--model",
             help="A shipped model's name, a run or a model folder; repeat it to average several. "
-            "By default the first of `score-jax models list`.",
+            "By default the shipped model that suits the scan (its channels, name and grid).",
         ),
     ] = None,
     out: Annotated[
@@ -66,12 +66,9 @@ def command(
     """Segment scans: one mask a region, in each scan's own grid and orientation."""
     where = _device.use(device)
     _device.keep_compiled()
-    from score_jax import api, pretrained
+    from score_jax import api
 
-    predictor = api.load_models(model or [pretrained.default()])
-    api.use_runtime(predictor, runtime)
-    chosen = "" if model else ", the default"
-    _console.say(f"Model {predictor.name}{chosen}: {_regions(predictor)}; computing on {where}")
+    results: list[api.Predicted | api.Failed] = []
     with _console.progress_bar() as bar:
         task = bar.add_task("predict", total=None, note="")
 
@@ -81,25 +78,31 @@ def command(
         def on_tile(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        results = api.predict(
-            inputs,
-            predictor,
-            out=out,
-            soft=soft,
-            tta=tta,
-            postprocess=not no_postprocessing,
-            crop=_crop(crop, crop_margin),
-            spread=spread,
-            vote=vote,
-            samples=samples,
-            qc=qc,
-            arguments=["score-jax", *sys.argv[1:]],
-            on_case=on_case,
-            on_tile=on_tile,
-        )
-    rules = () if no_postprocessing else predictor.postprocessing.rules
-    if rules:
-        _console.say(f"Post-processing: {'; '.join(map(str, rules))}")
+        for models, why, paths in _groups(model, inputs, out):
+            predictor = api.load_models(models)
+            api.use_runtime(predictor, runtime)
+            _console.say(
+                f"Model {predictor.name}{why}: {_regions(predictor)}; computing on {where}"
+            )
+            results += api.predict(
+                paths,
+                predictor,
+                out=out,
+                soft=soft,
+                tta=tta,
+                postprocess=not no_postprocessing,
+                crop=_crop(crop, crop_margin),
+                spread=spread,
+                vote=vote,
+                samples=samples,
+                qc=qc,
+                arguments=["score-jax", *sys.argv[1:]],
+                on_case=on_case,
+                on_tile=on_tile,
+            )
+            if predictor.postprocessing.rules and not no_postprocessing:
+                rules = "; ".join(map(str, predictor.postprocessing.rules))
+                _console.say(f"Post-processing: {rules}")
     done = [r for r in results if isinstance(r, api.Predicted)]
     if json:
         _console.print_json({"cases": [_record(result) for result in results]})
@@ -112,6 +115,20 @@ def command(
         _console.say(f"score-jax: not segmented: {result.error}")
     if failed:
         raise typer.Exit(2)
+
+
+def _groups(
+    models: list[str] | None, inputs: list[Path], out: Path | None
+) -> list[tuple[list[str], str, list[Path]]]:
+    """Models, why (if they were chosen here), and the inputs for them."""
+    from score_jax import api
+
+    if models:
+        return [(models, "", inputs)]
+    choices = api.choose_models(inputs)
+    if len(choices) > 1:
+        api.check_outputs(inputs, out)
+    return [([choice.model], f", {choice.why}", list(choice.inputs)) for choice in choices]
 
 
 def _regions(predictor: Any) -> str:

@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from score_jax.api.choosing import Choice as Choice
+    from score_jax.api.choosing import choose_models as choose_models
     from score_jax.api.comparison import Comparison as Comparison
     from score_jax.api.comparison import compare as compare
     from score_jax.api.ensembling import ensemble as ensemble
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from score_jax.api.postprocessing import find_postprocessing as find_postprocessing
     from score_jax.api.prediction import Failed as Failed
     from score_jax.api.prediction import Predicted as Predicted
+    from score_jax.api.prediction import check_outputs as check_outputs
     from score_jax.api.prediction import predict as predict
     from score_jax.api.runs import runs_in as runs_in
     from score_jax.api.runtime import use_runtime as use_runtime
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from score_jax.evaluation import evaluate as evaluate
 
 _NAMES = {
+    "Choice": "score_jax.api.choosing",
+    "choose_models": "score_jax.api.choosing",
     "Comparison": "score_jax.api.comparison",
     "compare": "score_jax.api.comparison",
     "ensemble": "score_jax.api.ensembling",
@@ -45,6 +50,7 @@ _NAMES = {
     "find_postprocessing": "score_jax.api.postprocessing",
     "Failed": "score_jax.api.prediction",
     "Predicted": "score_jax.api.prediction",
+    "check_outputs": "score_jax.api.prediction",
     "predict": "score_jax.api.prediction",
     "runs_in": "score_jax.api.runs",
     "use_runtime": "score_jax.api.runtime",

@@ -144,6 +144,15 @@ def predict(
     return _in_order(one, len(jobs))
 
 
+def check_outputs(inputs: PathLike | Sequence[PathLike], out: PathLike | None = None) -> None:
+    """Refuse inputs of which two would be written under one name.
+
+    Raises:
+      DatasetError: they would, or there is no image at all.
+    """
+    _jobs([Path(p) for p in _several(inputs)], None if out is None else Path(out))
+
+
 class _Stopped(Exception):
     """An image's work ends early because the whole prediction does."""
 
