@@ -25,6 +25,7 @@ from score_jax.cli import (
     postprocess,
     predict,
     simulate,
+    study,
     train,
     validate,
 )
@@ -73,6 +74,7 @@ app.command("benchmark")(benchmark.command)
 app.add_typer(active.app, name="active")
 app.add_typer(import_.app, name="import")
 app.add_typer(models.app, name="models")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
