@@ -24,6 +24,7 @@ from score_jax.cli import (
     plan,
     postprocess,
     predict,
+    run,
     simulate,
     study,
     train,
@@ -65,6 +66,7 @@ app.command("postprocess")(postprocess.command)
 app.command("ensemble")(ensemble.command)
 app.command("compare")(compare.command)
 app.command("predict")(predict.command)
+app.command("run")(run.command)
 app.command("export")(export.command)
 app.command("evaluate")(evaluate.command)
 app.command("consensus")(consensus.command)

@@ -16,7 +16,7 @@ LAYERS = {
     "training": 5, "inference": 5, "export": 5, "qc": 5, "evaluation": 5,
     "morphometry_tables": 5.5,
     "interop": 6, "benchmark": 6, "active": 6,
-    "api": 7, "pretrained": 3,
+    "api": 7, "pretrained": 3, "cohort": 7.5,
     "study": 7.5,
     "cli": 8,
 }  # fmt: skip

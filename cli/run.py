@@ -1,0 +1,252 @@
+"""`score-jax run`: a whole BIDS dataset (a BIDS App)."""
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from score_jax.cli import _console, _device
+
+if TYPE_CHECKING:
+    from score_jax.cohort.options import Options
+    from score_jax.cohort.running import Plan
+    from score_jax.cohort.scans import Scan
+
+
+_MANY = 200  # scans; fewer are looked at in a moment
+
+
+class Level(enum.StrEnum):
+    """Of a BIDS App."""
+
+    participant = "participant"
+    group = "group"
+
+
+def command(
+    bids_dir: Annotated[Path, typer.Argument(help="The BIDS dataset.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the derivatives; made if need be.")],
+    level: Annotated[
+        Level, typer.Argument(help="participant: do the scans; group: the tables over all.")
+    ],
+    more: Annotated[
+        list[str] | None, typer.Argument(hidden=True, help="further participants")
+    ] = None,
+    participant_label: Annotated[
+        list[str] | None,
+        typer.Option("--participant-label", "--participant_label", help="Only these; several."),
+    ] = None,
+    session_label: Annotated[
+        list[str] | None,
+        typer.Option("--session-label", help="Only these sessions; repeat it."),
+    ] = None,
+    contrast: Annotated[
+        str | None, typer.Option(help="Suffix of the images to use, e.g. T2w.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="As for predict; by default the first of `models list`."),
+    ] = None,
+    soft: Annotated[bool, typer.Option("--soft", help="Also write probabilities.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Average over flips.")] = False,
+    crop: Annotated[bool | None, typer.Option("--crop/--no-crop", help="As for predict.")] = None,
+    spread: Annotated[
+        bool,
+        typer.Option("--spread", help="Also how far an ensemble's networks differ, with a flag."),
+    ] = False,
+    no_postprocessing: Annotated[
+        bool, typer.Option("--no-postprocessing", help="Leave masks as the network finds them.")
+    ] = False,
+    areas: Annotated[bool, typer.Option(help="Measure areas, if there is a cord.")] = True,
+    lesions: Annotated[bool, typer.Option(help="Measure lesions, if the model finds any.")] = True,
+    qc: Annotated[bool, typer.Option(help="Pictures and report for a person's eyes.")] = True,
+    min_lesion: Annotated[
+        float, typer.Option(help="Leave smaller lesions out of the tables, mm3.")
+    ] = 0.0,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(help="Ratings that the report exported; by default OUT/qc/ratings.tsv."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every image, not only those that look changed.")
+    ] = False,
+    runtime: Annotated[str, typer.Option(help="jax, onnx or auto.")] = "auto",
+    device: _device.DeviceOption = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Segment and measure a whole BIDS dataset; finished scans are not done again."""
+    from score_jax.cohort.scans import find_scans
+
+    scans = find_scans(
+        bids_dir,
+        participants=_labels(participant_label, more),
+        sessions=session_label or (),
+        contrast=contrast,
+    )
+    if level is Level.group:
+        _group(scans, bids_dir, out, ratings, json=json)
+        return
+    where = _device.use(device)
+    _device.keep_compiled()
+    from score_jax import pretrained
+    from score_jax.cohort.options import Options
+    from score_jax.cohort.work import load
+
+    options = Options(
+        models=tuple(model or [pretrained.default()]),
+        soft=soft,
+        tta=tta,
+        postprocess=not no_postprocessing,
+        crop="none" if crop is False else _margin() if crop else "auto",
+        spread=spread,
+        runtime=runtime,
+        areas=areas,
+        lesions=lesions,
+        qc=qc,
+        min_lesion_mm3=min_lesion,
+    )
+    network = load(options)
+    plan = _planned(scans, network, options, out, verify=verify)
+    if dry_run:
+        _say_plan(plan, out, scans, json=json)
+        return
+    _console.say(f"Model {network.name}; computing on {where}")
+    _participant(plan, network, options, bids_dir, out, scans, ratings, json=json)
+
+
+def _labels(labels: list[str] | None, more: list[str] | None) -> list[str]:
+    from score_jax.errors import ConfigError
+
+    if more and not labels:
+        raise ConfigError(
+            f"run: got {more[0]!r} after the level; expected nothing there",
+            hint="name participants with --participant-label",
+        )
+    return [part for text in [*(labels or []), *(more or [])] for part in text.split(",") if part]
+
+
+def _margin() -> float:
+    from score_jax.inference.cropping import MARGIN_MM
+
+    return MARGIN_MM
+
+
+def _planned(
+    scans: "list[Scan]", model: Any, options: "Options", out: Path, *, verify: bool
+) -> "Plan":
+    from score_jax.cohort.running import plan
+
+    if len(scans) < _MANY:
+        return plan(scans, model, options, out, verify=verify)
+    with _console.counting("looking") as count:
+        return plan(scans, model, options, out, verify=verify, on_scan=count)
+
+
+def _say_plan(plan: "Plan", out: Path, scans: "list[Scan]", *, json: bool) -> None:
+    from score_jax.cohort.estimate import estimate
+
+    guess = estimate(plan.todo, out)
+    if json:
+        _console.print_json(
+            {
+                "todo": [
+                    {"scan": job.scan.id, "why": why}
+                    for job, why in zip(plan.todo, plan.why, strict=True)
+                ],
+                "finished": len(plan.finished),
+                "unreadable": {scan.id: text for scan, text in plan.unreadable},
+                "seconds": guess.seconds,
+                "basis": guess.basis,
+            }
+        )
+        return
+    for job, why in zip(plan.todo, plan.why, strict=True):
+        typer.echo(f"{job.scan.id}\t{why}")
+    for scan, text in plan.unreadable:
+        _console.say(f"score-jax: {scan.id}: {text}")
+    _console.say(f"{len(plan.todo)} of {len(scans)} scans to do, {len(plan.finished)} finished")
+    _console.say(f"time: {guess}")
+
+
+def _participant(
+    plan: "Plan",
+    model: Any,
+    options: "Options",
+    root: Path,
+    out: Path,
+    scans: "list[Scan]",
+    ratings: Path | None,
+    *,
+    json: bool,
+) -> None:
+    from score_jax.cohort import state
+    from score_jax.cohort.running import run_here
+    from score_jax.cohort.scans import open_output
+    from score_jax.cohort.work import Worker
+
+    open_output(out, root)
+    _console.say(f"{len(plan.todo)} of {len(scans)} scans to do, {len(plan.finished)} finished")
+    worker = Worker(model, options, root, out)
+    records = run_here(worker, plan.todo)
+    done = list(_console.track(records, "scans", len(plan.todo)))
+    _report(scans, out, ratings, qc=options.qc)
+    failed = [r for r in done if r["Status"] == state.FAILED]
+    if json:
+        _console.print_json(
+            {
+                "done": sorted(r["Scan"] for r in done if r["Status"] == state.DONE),
+                "finished": len(plan.finished),
+                "failed": {r["Scan"]: r["Error"]["Text"] for r in failed},
+                "unreadable": {scan.id: text for scan, text in plan.unreadable},
+            }
+        )
+    for record in failed:
+        _console.say(f"score-jax: not done: {record['Scan']}: {record['Error']['Text']}")
+        if "Bug" in record:
+            _console.say(record["Bug"])
+    for scan, text in plan.unreadable:
+        _console.say(f"score-jax: not done: {scan.id}: {text}")
+    _console.say(f"{len(done) - len(failed)} scans done; tables over all: score-jax run ... group")
+    if failed or plan.unreadable:
+        raise typer.Exit(1 if any("Bug" in record for record in failed) else 2)
+
+
+def _group(scans: "list[Scan]", root: Path, out: Path, ratings: Path | None, *, json: bool) -> None:
+    from score_jax.cohort.tables import records_of, write_group
+
+    said = _ratings(out, ratings)
+    records = records_of(scans, out)
+    written = write_group(scans, records, root, out, said)
+    page = _page(records, out, said)
+    if json:
+        _console.print_json({**written, **({"report": page} if page else {})})
+        return
+    for path in [*written.values(), *([page] if page else [])]:
+        _console.say(f"wrote {path}")
+
+
+def _report(scans: "list[Scan]", out: Path, ratings: Path | None, *, qc: bool) -> None:
+    from score_jax.cohort.tables import records_of
+
+    if qc and (page := _page(records_of(scans, out), out, _ratings(out, ratings))):
+        _console.say(f"report: {page}")
+
+
+def _page(records: Any, out: Path, said: Any) -> Path | None:
+    from score_jax.cohort.report import write_cohort_report
+
+    if not any(record is not None for record in records.values()):
+        return None
+    return write_cohort_report(records, out, said)
+
+
+def _ratings(out: Path, given: Path | None) -> Any:
+    from score_jax.cohort.report import RATINGS
+    from score_jax.qc.report_ratings import read_ratings
+
+    path = given or out / RATINGS
+    return read_ratings(path) if given or path.is_file() else {}
