@@ -24,7 +24,7 @@ from score_jax.config import TrainConfig
 from score_jax.data.simulated import write_cohort
 from score_jax.errors import ConfigError, DatasetError
 from score_jax.imaging import load, read_json
-from score_jax.phantom import amira_cohort
+from score_jax.phantom import amira_cohort, covariates
 from score_jax.study import score_measures, score_segmenting, score_training
 from score_jax.study.report import Report, write_report
 from score_jax.study.results import Figure, Table
@@ -288,7 +288,7 @@ def _results(
 
     inter = tuple(int(number) for number in work.options.inter.split("-"))
     options = {
-        "inter_scans": inter, "planted": PLANTED if simulated else {},
+        "inter_scans": inter, "planted": planted() if simulated else {},
         "design": {"folds": work.options.folds, "raters": len(work.options.raters)},
         **work.options.tables,
     }  # fmt: skip
@@ -385,5 +385,18 @@ def _peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux: kB
 
 
-# phantom.covariates: the effects of the disease on mean areas, percent
-PLANTED: Mapping[str, float] = {}
+def planted() -> dict[str, float]:
+    """The effects of the disease that the phantom plants: percent of the controls' areas, EDSS.
+
+    Of white and grey matter they follow from cord and horns and are the phantom's stated aims
+    (docs/phantom.md).
+    """
+    relapsing, progressive = covariates.AH_RELAPSING, covariates.AH_PROGRESSIVE
+    return {
+        "SC MS-HC": 100 * covariates.MS_CORD, "WM MS-HC": -10.0, "GM MS-HC": -8.0,
+        "AH MS-HC": 100 * (15 * relapsing + 9 * progressive) / 24, "PH MS-HC": 0.0,
+        "GC MS-HC": 0.0,
+        "AH progressive-RR": 100 * ((1 + progressive) / (1 + relapsing) - 1),
+        "EDSS beta WM": covariates.EDSS_WM, "EDSS beta lesion": covariates.EDSS_LESION,
+        "EDSS R2": 0.81,
+    }  # fmt: skip

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
 import filelock
 
@@ -73,7 +73,7 @@ class Stages:
         self._tell = on_stage
         self._lock = filelock.FileLock(self.folder / ".lock")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Stages":
         with errors_of_disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         try:
