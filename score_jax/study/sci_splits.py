@@ -89,8 +89,8 @@ def split(
         raise DatasetError(
             f"seed {seed}: got {len(parts['first'])} scans to train on and {len(parts['test'])} to "
             "test; expected some of each",
-            hint="a site needs two patients or more in its main plane; --set sci.train_only and "
-            "sci.generalise say which sites are not split",
+            hint="a site needs two patients or more in its main plane; --set train_only=... and "
+            "generalise=... say which sites are not split",
         )
     return Split(
         seed,
