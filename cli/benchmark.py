@@ -26,6 +26,10 @@ def command(
         Path | None,
         typer.Option(help="Interpreter that has PyTorch; this one by default. Means --peers."),
     ] = None,
+    peer_compile: Annotated[
+        bool,
+        typer.Option("--peer-compile", help="torch.compile on a CPU too; on a GPU it always is."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the results to this file.")] = None,
     device: _device.DeviceOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -43,7 +47,8 @@ def command(
         raise ConfigError(f"--suite: got {suite!r}; expected {', '.join(benchmark.SUITES)}")
     peer = None
     if peers or peer_python is not None:
-        peer = benchmark.Peer(None if peer_python is None else str(peer_python))
+        python = None if peer_python is None else str(peer_python)
+        peer = benchmark.Peer(python, compiled=peer_compile)
     _console.say(f"Suite {suite} on {where}; other work on the machine distorts its seconds")
     try:
         with _console.counting("benchmark") as count:

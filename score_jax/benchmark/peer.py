@@ -22,13 +22,14 @@ class Peer:
 
     Args:
       python: its interpreter; this one by default.
+      compiled: by ``torch.compile`` on a CPU too (it needs a C++ compiler there).
 
     Raises:
       ConfigError: that interpreter has no torch, or not nnU-Net's networks.
     """
 
-    def __init__(self, python: str | None = None) -> None:
-        self.python = python or sys.executable
+    def __init__(self, python: str | None = None, *, compiled: bool = False) -> None:
+        self.python, self.compiled = python or sys.executable, compiled
         script = Path(__file__).with_name("torch_unet.py")
         try:
             self._process = subprocess.Popen(
@@ -41,7 +42,7 @@ class Peer:
             )
         except OSError as error:
             raise ConfigError(f"--peer-python: {self.python}: {error.strerror}") from None
-        self.versions = self._ask({})
+        self.versions = {**self._ask({}), "compiled_on_cpu": compiled}
 
     @staticmethod
     def knows(case: object) -> bool:
@@ -63,6 +64,7 @@ class Peer:
                 "classes": case.classes,
                 "precision": case.precision,
                 "training": case.training,
+                "compile": self.compiled,
             }
         )
 

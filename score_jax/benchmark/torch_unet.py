@@ -1,9 +1,9 @@
 """nnU-Net's PlainConvUNet under PyTorch; `peer.py` starts this file with an interpreter of its own.
 
 As nnU-Net runs it: on an accelerator with ``torch.compile`` and, for bfloat16, autocast and
-channels-last memory; eager on a CPU. A training step is the mean cross-entropy's gradient and one
-step of SGD with Nesterov momentum (Adadelta, which ours takes, costs torch a pass over the weights
-more).
+channels-last memory; on a CPU eager, or compiled if asked. A training step is the mean
+cross-entropy's gradient and one step of SGD with Nesterov momentum (Adadelta, which ours takes,
+costs torch a pass over the weights more).
 """
 
 import json
@@ -38,7 +38,8 @@ class Run:
         model = model.to(self.device, memory_format=layout)
         self.parameters = list(model.parameters())
         self.optimizer = torch.optim.SGD(self.parameters, 0.01, 0.99, nesterov=True)
-        self.model = torch.compile(model) if self.device.type == "cuda" else model
+        compiled = request["compile"] or self.device.type == "cuda"
+        self.model = torch.compile(model) if compiled else model
         self.model.train(self.training)
         x = torch.randn(request["shape"], device=self.device)
         self.x = x.to(memory_format=layout)

@@ -160,6 +160,7 @@ def test_a_peer_is_asked_for_what_we_run(sloth):
     assert asked["shape"] == [2, 1, 8, 16, 24]
     assert asked["options"]["features"] == [4, 6]
     assert asked["training"] is True
+    assert asked["compile"] is False
     assert benchmark.Peer.knows(case)
     assert not benchmark.Peer.knows(TINY)
     assert not benchmark.Peer.knows(replace(case, members=2))
