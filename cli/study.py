@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from score_jax.cli import _console, _device
+from score_jax.cli import _console, _device, study_sci
 
 app = typer.Typer(
     help="The papers' studies: networks, tables, figures and a report from your scans or simulated "
     "ones.",
     no_args_is_help=True,
 )
+
+app.command("sci")(study_sci.command)
 
 
 @app.command("score")

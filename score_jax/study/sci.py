@@ -1,7 +1,5 @@
 """The SCIseg study end to end: scans, splits, phases, networks, scores, tables, figures, report."""
 
-import platform
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,21 +7,19 @@ from typing import Any, final
 
 import pandas as pd
 
-from score_jax import __version__
 from score_jax._types import PathLike
 from score_jax.config import TrainConfig
 from score_jax.errors import DatasetError
 from score_jax.imaging import read_json, write_json, write_tsv
 from score_jax.study import sci_active, sci_scoring, sci_training
-from score_jax.study.report import Report, write_report
+from score_jax.study.report import write_report
 from score_jax.study.results import Figure, Table
 from score_jax.study.sci_baselines import Baseline, masks_of, read_baselines
 from score_jax.study.sci_cohort import Scan, SciCohort, check_scans, problem, read_cohort, without
-from score_jax.study.sci_figures import sci_figures
 from score_jax.study.sci_numbers import PREDICTED, THREE_D, TWO_D
-from score_jax.study.sci_options import SciOptions, choices
+from score_jax.study.sci_options import SciOptions
+from score_jax.study.sci_report import Given, report_of
 from score_jax.study.sci_splits import Split, split
-from score_jax.study.sci_tables import sci_tables
 from score_jax.study.sci_training import Lesson
 from score_jax.study.stages import Stage, Stages, What, files_sha256
 from score_jax.training import events
@@ -40,12 +36,10 @@ class Told:
     Args:
       stage: a stage's name and what became of it.
       count: what is counted, how many are done, of how many.
-      event: of a training.
     """
 
     stage: Callable[[str, What], None] = lambda name, what: None
     count: Callable[[str, int, int], None] = lambda what, done, total: None
-    event: Callable[[events.Event], None] = lambda event: None
 
 
 @final
@@ -144,8 +138,10 @@ def study_sci(
         splits = [split(work.cohort.scans, options, s, work.problems) for s in options.seeds]
         trained, active = _train_all(work, splits)
         frames = _frames(work, splits, trained, others)
-        frames["active"] = pd.DataFrame(active)
-        return _report(work, frames, simulated, seed, scale, command)
+        shown = [{k: v for k, v in row.items() if k != "masks"} for row in active]
+        frames["active"] = pd.DataFrame(shown)
+        given = Given(seed if simulated else None, scale, tuple(command))
+        return _report(work, frames, given, others)
 
 
 def _simulate(stages: Stages, options: SciOptions, seed: int, told: Told) -> Path:
@@ -224,11 +220,12 @@ def _train(
     work: _Work, method: str, phase: int, scans: Mapping[str, Scan], lessons: Sequence[Lesson]
 ) -> _Trained:
     config = work.recipes[method]
+    on_event = _counted(f"{method}, phase {phase}", work.told)
 
     def make(folder: Path) -> None:
         sci_training.train(
             folder, list(scans.values()), lessons, config, work.options,
-            prepared=work.out / "prepared" / method, on_event=work.told.event,
+            prepared=work.out / "prepared" / method, on_event=on_event,
         )  # fmt: skip
 
     inputs = {
@@ -238,6 +235,22 @@ def _train(
         "checkpoints": work.options.checkpoints,
     }
     return _Trained(method, phase, work.stages.run(f"{method}-phase-{phase}", inputs, make))
+
+
+def _counted(what: str, told: Told) -> Callable[[events.Event], None]:
+    """Events of a training as counts: scans prepared, steps done."""
+    steps = 0
+
+    def on_event(event: events.Event) -> None:
+        nonlocal steps
+        if isinstance(event, events.Prepared):
+            told.count(f"{what}: prepare", event.done, event.total)
+        elif isinstance(event, events.Started):
+            steps = event.steps
+        elif isinstance(event, events.Stepped):
+            told.count(f"{what}: train", event.step, steps)
+
+    return on_event
 
 
 def _learn_actively(
@@ -361,81 +374,22 @@ def _asked(splits: Sequence[Split]) -> dict[str, list[int]]:
 
 
 def _report(
-    work: _Work,
-    frames: Mapping[str, pd.DataFrame],
-    simulated: bool,
-    seed: int,
-    scale: str,
-    command: Sequence[str],
+    work: _Work, frames: Mapping[str, pd.DataFrame], given: Given, others: Sequence[Baseline]
 ) -> SciStudy:
     if frames["scores"].empty:
-        raise DatasetError("no scan could be scored; the problems are the stages' rows.json")
+        raise DatasetError(
+            f"{work.cohort.dataset.root}: no scan could be scored; the first of "
+            f"{len(work.problems)} problems: {work.problems[-1:]}"
+        )
+    report = report_of(
+        frames, work.problems, given, cohort=work.cohort, options=work.options,
+        recipes=work.recipes, stages=work.stages.finished, others=others, key=work.key,
+    )  # fmt: skip
     for name, frame in frames.items():
         write_tsv(work.out / "frames" / f"{name}.tsv", frame.to_dict("records"))
-    three = (frames["sessions"], frames["scores"], frames["biomarkers"])
-    tables = sci_tables(*three, options=work.options, active=frames["active"])
-    figures = sci_figures(*three, options=work.options)
-    page = write_report(
-        work.out,
-        Report(
-            title="SCI study: lesions and cord after spinal cord injury",
-            lead=_lead(work, simulated, scale),
-            problems=pd.DataFrame(work.problems, columns=["where", "problem", "done"]),
-            tables=tables,
-            figures=figures,
-            choices=choices(work.options),
-            made_by=_made_by(work, simulated, seed, scale, command),
-        ),
-    )
-    return SciStudy(page, tables, figures, work.problems, tuple(work.stages.finished))
-
-
-def _lead(work: _Work, simulated: bool, scale: str) -> list[str]:
-    people = work.cohort.sessions["participant"].nunique()
-    data = "simulated people (no human was scanned)" if simulated else "people of your dataset"
-    lead = [
-        f"{len(work.cohort.scans)} scans of {people} {data}; {len(work.options.seeds)} seeds, each "
-        "with its own split of the patients and its own networks. Repeats Naga Karthik, Valosek et "
-        "al. (2024): three phases with active learning, 3-D against 2-D, lesion biomarkers, "
-        "clinical scores, scans of a kind never trained on.",
-    ]
-    if simulated:
-        lead.append(
-            f"The manual masks are those of a simulated rater ({_RATER}); the truth is known, and "
-            "the last tables set it beside."
-        )
-    if scale == "smoke":
-        lead.append(
-            "Scale smoke: tiny networks, few scans, a hundred steps. Its numbers show that every "
-            "part runs; they say nothing of how well the networks segment."
-        )
-    return lead
-
-
-def _made_by(
-    work: _Work, simulated: bool, seed: int, scale: str, command: Sequence[str]
-) -> dict[str, str]:
-    import jax
-
-    device = jax.devices()[0]
-    steps = {name: recipe.steps for name, recipe in work.recipes.items()}
-    made = {
-        "score-jax": __version__,
-        "JAX": f"{jax.__version__} on {device.platform} ({device.device_kind})",
-        "Python": platform.python_version(),
-        "command": shlex.join(command) or "from Python",
-        "scale": scale or "own",
-        "seeds of the splits": ", ".join(map(str, work.options.seeds)),
-        "seed of the networks": str(work.recipes[THREE_D].seed),
-        "optimiser steps": ", ".join(f"{name} {count}" for name, count in steps.items()),
-        "checksum of the scans": work.key,
-    }
-    if simulated:
-        made["seed of the people"] = str(seed)
-    total = sum(stage.seconds for stage in work.stages.finished)
-    made["time"] = f"{total:.0f} s in all stages"
-    made |= {f"time of {s.name}": f"{s.seconds:.1f} s" for s in work.stages.finished}
-    return made
+    page = write_report(work.out, report)
+    stages = tuple(work.stages.finished)
+    return SciStudy(page, report.tables, report.figures, work.problems, stages)
 
 
 def _ids(scans: Iterable[Scan]) -> tuple[str, ...]:

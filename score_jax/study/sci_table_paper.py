@@ -29,6 +29,7 @@ from score_jax.study.sci_tables_biomarkers import phase_test, spearman_test
 from score_jax.study.sci_tables_scores import TITLES, baseline_tests, planes_test
 
 _ROUNDING = 0.005  # half of the last printed digit
+_FEWEST = 10  # values; the interval of fewer is so wide that it agrees with everything
 _LESS_IS_BETTER = {"SurfaceDistance"}
 INSIDE, OUTSIDE = "yes", "no"
 
@@ -38,7 +39,7 @@ def paper_table(numbers: Numbers) -> Table:
     rows = [*_cohort(numbers), *_scores(numbers), *_claims(numbers)]
     bound = {
         "interval": "the 95 % intervals of the two means overlap (the published one widened by "
-        "its rounding)",
+        f"its rounding); with fewer than {_FEWEST} scans, our mean lies in the published one",
         "sd": "the means differ by no more than the published SD",
     }[numbers.options.bound]
     notes = [
@@ -81,7 +82,7 @@ def verdict(
         reach = sd
     else:
         reach = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
-        if known.size > 1:
+        if known.size >= _FEWEST:
             error = float(known.std(ddof=1)) / math.sqrt(known.size)
             half = float(stats.t.ppf(0.975, known.size - 1)) * error
     if abs(own - mean) <= reach + half + _ROUNDING:
