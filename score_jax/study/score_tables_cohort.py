@@ -9,18 +9,11 @@ import pandas as pd
 from score_jax.statistics.means import welch_t
 from score_jax.statistics.ranks import mann_whitney
 from score_jax.statistics.significance import format_p
+from score_jax.study.failures import REASONS
 from score_jax.study.results import Table
 from score_jax.study.score_tables_frames import Study, select
 from score_jax.study.score_tables_text import NONE, Summary, count, mean_sd, number, summarise
 
-CAUSES = {
-    "a": "cord empty, in pieces or at the border",
-    "b": "jump of area or share of GM",
-    "c": "GM outside the cord or in pieces",
-    "d": "networks disagree",
-    "e": "cord not solid",
-    "f": "lesion above 60 % of the cord",
-}
 Found = dict[tuple[str, ...], Any]
 
 
@@ -122,7 +115,7 @@ def _slice_column(study: Study, group: str, found: Found) -> dict[str, str]:
         "success": count(counts["success"], n),
         "failures": count(counts["failures"], n),
     }
-    for letter, cause in CAUSES.items():
+    for letter, cause in REASONS.items():
         hit = sum(letter in text.split(";") for text in flagged["reasons"])
         column[f"  {letter}: {cause}"] = str(hit)
     column["subjects with a failure"] = count(counts["subjects with failure"], people)

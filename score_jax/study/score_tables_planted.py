@@ -133,9 +133,9 @@ def _people(
     duration = np.clip(rng.gamma((12 / 8.6) ** 2, 8.6**2 / 12, n), 0.3, 40)
     z_lesion, edss = _patients(rng, logs, ms, progressive, duration)
     logs["canal"] = 0.13 * (0.85 * common / _COMMON_SD + 0.53 * rng.normal(size=n))
-    kind = np.where(
-        ~ms, "", np.where(~progressive, "RR", np.where(rng.random(n) < 2 / 3, "SP", "PP"))
-    )
+    # two of three progressive patients are secondary progressive
+    secondary = np.cumsum(progressive) <= round(2 / 3 * int(progressive.sum()))
+    kind = np.where(~ms, "", np.where(~progressive, "RR", np.where(secondary, "SP", "PP")))
     names = [f"sub-{'MS' if m else 'HC'}{i % people + 1:02d}" for i, m in enumerate(ms)]
     table = pd.DataFrame({
         "subject": names, "group": np.where(ms, "MS", "HC"), "type": kind,
@@ -200,8 +200,9 @@ def _areas(
     size = np.exp(math.log(6) + 0.5 * np.nan_to_num(lesion)[:, None]
                   + 0.3 * rng.normal(size=(len(subjects), slices)))  # fmt: skip
     burden = np.where(carried & ~np.isnan(lesion)[:, None], size, 0.0)[who, which]
-    return {"SC": part["WM"] + gm, "WM": part["WM"], "GM": gm, "AH": part["AH"],
-            "PH": part["PH"], "GC": part["GC"], "canal": canal, "lesion": burden}, burden  # fmt: skip
+    whole = {"SC": part["WM"] + gm, "WM": part["WM"], "GM": gm}
+    horns = {name: part[name] for name in SHARES}
+    return {**whole, **horns, "canal": canal, "lesion": burden}, burden
 
 
 def _slices(
