@@ -20,6 +20,7 @@ from score_jax.cli import (
     export,
     import_,
     lesions,
+    longitudinal,
     models,
     plan,
     postprocess,
@@ -29,6 +30,7 @@ from score_jax.cli import (
     study,
     train,
     validate,
+    view,
 )
 
 app = typer.Typer(
@@ -67,7 +69,9 @@ app.command("ensemble")(ensemble.command)
 app.command("compare")(compare.command)
 app.command("predict")(predict.command)
 app.command("run")(run.command)
+app.command("longitudinal")(longitudinal.command)
 app.command("export")(export.command)
+app.command("view")(view.command)
 app.command("evaluate")(evaluate.command)
 app.command("consensus")(consensus.command)
 app.command("lesions")(lesions.command)
