@@ -175,7 +175,9 @@ def _read_masks(scan: Scan, volume: Volume, issues: list[Issue]) -> Masks:
     return masks
 
 
-def _on_grid(volume: Volume, masks: Masks, grid_mm: float) -> tuple[Volume, Masks]:
+def _on_grid(
+    volume: Volume, masks: Masks, grid_mm: float
+) -> tuple[Volume, dict[str, dict[str, Bool[np.ndarray, "x2 y2 z2"]]]]:
     """Image (cubic splines) and masks (linear, half counts) with square pixels of the grid."""
     data = volume.channels_last
     wanted = (grid_mm, grid_mm, 0.0)

@@ -332,12 +332,14 @@ def _note_undrawn(scans: Sequence[Scan], options: StudyOptions, found: _Found) -
         if not any(region in s.masks.get(r, {}) for s in scans for r in options.raters):
             found.add("a compartment nobody drew", region, "no network, no rows in the tables")
     for rater in options.raters:
+        if not any(rater in scan.masks for scan in scans):
+            continue  # said already
         lacking = [
             s.name for s in scans
             if "cord" not in s.masks.get(rater, {})
             and (s.number == 1 or rater == options.raters[0])
         ]  # fmt: skip
-        if lacking and len(lacking) < len(scans):
+        if lacking:
             found.add(
                 "a scan without a rater's masks", f"{rater}: {_some(lacking)}",
                 "consensus and training without them", len(lacking),

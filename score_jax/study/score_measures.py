@@ -182,7 +182,7 @@ def read_scan(scan: Worked, root: Path, folders: Sequence[Path], options: StudyO
     return Read(scan, tuple(readings), reasons, lost)
 
 
-def _reasons(automatic: Masks, votes: Votes, options: StudyOptions) -> list[str]:
+def _reasons(automatic: dict[str, np.ndarray], votes: Votes, options: StudyOptions) -> list[str]:
     if not {"cord", "gm"} <= set(automatic):
         return []
     return flags(
