@@ -12,7 +12,7 @@ LAYERS = {
     "metrics": 2, "morphometry": 2, "fusion": 2, "augment": 2, "phantom": 2, "models": 2,
     "losses": 2, "statistics": 2,
     "imaging": 3, "checkpointing": 3,
-    "planning": 4, "data": 4.5,
+    "planning": 4, "data": 4.5, "web": 4,
     "training": 5, "inference": 5, "export": 5, "qc": 5, "evaluation": 5,
     "morphometry_tables": 5.5,
     "interop": 6, "benchmark": 6, "active": 6,

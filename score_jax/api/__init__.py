@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from score_jax.api.comparison import compare as compare
     from score_jax.api.ensembling import ensemble as ensemble
     from score_jax.api.exporting import export_model as export_model
+    from score_jax.api.exporting import export_page as export_page
     from score_jax.api.models import list_models as list_models
     from score_jax.api.models import load_model as load_model
     from score_jax.api.models import load_models as load_models
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from score_jax.api.training import train as train
     from score_jax.api.validation import Validated as Validated
     from score_jax.api.validation import validate as validate
+    from score_jax.api.viewing import view as view
     from score_jax.evaluation import evaluate as evaluate
 
 _NAMES = {
@@ -41,6 +43,7 @@ _NAMES = {
     "compare": "score_jax.api.comparison",
     "ensemble": "score_jax.api.ensembling",
     "export_model": "score_jax.api.exporting",
+    "export_page": "score_jax.api.exporting",
     "list_models": "score_jax.api.models",
     "load_model": "score_jax.api.models",
     "load_models": "score_jax.api.models",
@@ -58,6 +61,7 @@ _NAMES = {
     "train": "score_jax.api.training",
     "Validated": "score_jax.api.validation",
     "validate": "score_jax.api.validation",
+    "view": "score_jax.api.viewing",
     "evaluate": "score_jax.evaluation",
 }
 
