@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final
 
 from score_jax.errors import ConfigError
 from score_jax.study.report import Choice
@@ -57,7 +57,7 @@ class TableOptions:
     draws: int = 2000
 
     @classmethod
-    def of(cls, options: "TableOptions | Mapping[str, Any] | None") -> Self:
+    def of(cls, options: "TableOptions | Mapping[str, Any] | None") -> "TableOptions":
         """Options from a mapping (``--set``) or none.
 
         Raises:
