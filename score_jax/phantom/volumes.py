@@ -31,6 +31,7 @@ from score_jax.phantom.sci import sci_subject
 from score_jax.phantom.sequences import Contrast, measure
 
 _TISSUES = HEALTHY + LESIONS + AROUND
+STEPPED = 3.0  # nnU-Net's bound of anisotropy, in voxels
 _PAD = 12  # voxels by which a body's maps exceed a patch along each axis
 
 
@@ -211,15 +212,22 @@ def _thick(
     shape: tuple[int, int, int], spacing: float, thickness_mm: tuple[float, float],
     key: PRNGKeyArray,
 ) -> list[Float[Array, "n n"]]:  # fmt: skip
-    """Matrices along the three axes: along one of them, in half of all scans, a slice profile."""
-    u = jax.random.uniform(key, (3,))
+    """Matrices along the three axes: along one of them, in half of all scans, a slice profile.
+
+    Slices of `STEPPED` voxels and more stand as steps, each repeated over its thickness, as
+    `planning.preprocess` (nnU-Net's order 0 along the thick axis) hands them to a network.
+    """
+    u = jax.random.uniform(key, (4,))
     thin, wide = thickness_mm
     width = jnp.where(u[0] < 0.5, thin + (wide - thin) * u[1], 0.0)
     thick_axis = jnp.int32(3 * u[2])
     out = []
     for axis, n in enumerate(shape):
-        gap = spacing * jnp.abs(jnp.arange(n)[:, None] - jnp.arange(n)[None, :])
         own = jnp.maximum(jnp.where(thick_axis == axis, width, 0.0), 0.5 * spacing)
+        at = spacing * jnp.arange(n)
+        stepped = own * (jnp.floor(at / own + u[3]) + 0.5 - u[3])
+        seen = jnp.where(own >= STEPPED * spacing, stepped, at)
+        gap = jnp.abs(seen[:, None] - at[None, :])
         weight = jnp.exp(-0.5 * (gap / (0.42 * own)) ** 4)
         out.append(weight / weight.sum(1, keepdims=True))
     return out
