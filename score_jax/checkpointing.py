@@ -31,7 +31,7 @@ SPEC_FILE = "model.json"
 PARAMS = "params"
 
 
-def build_model(spec: ModelSpec, *, seed: int = 0) -> models.MDGRU | models.UNet3D:
+def build_model(spec: ModelSpec, *, seed: int | jax.Array = 0) -> models.MDGRU | models.UNet3D:
     """The network of `spec` with fresh weights.
 
     Raises:

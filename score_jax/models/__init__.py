@@ -13,9 +13,21 @@ MODELS: dict[str, type[MDGRU] | type[UNet3D]] = {"mdgru": MDGRU, "unet": UNet3D}
 
 
 def build(
-    kind: str, in_channels: int, out_channels: int, options: Mapping[str, Any], *, seed: int = 0
+    kind: str,
+    in_channels: int,
+    out_channels: int,
+    options: Mapping[str, Any],
+    *,
+    seed: int | jax.Array = 0,
 ) -> MDGRU | UNet3D:
     """A network with fresh weights from its stored name and options.
+
+    Args:
+      kind: one of `MODELS`.
+      in_channels: of the images.
+      out_channels: of the logits.
+      options: the network's own arguments.
+      seed: of the weights; it may be traced, to draw several networks by one program.
 
     Raises:
       ValueError: an unknown kind, or options the network refuses.

@@ -291,7 +291,7 @@ def _build(task: Task, init: Mapping[Any, Any] | None, tell: events.OnEvent) -> 
     """Network, fresh weights of all members and optimiser, built in one compiled program."""
     config = task.config
 
-    def model(seed: int) -> nnx.Module:
+    def model(seed: int | jax.Array) -> nnx.Module:
         network = checkpointing.build_model(task.spec, seed=seed)
         network.remat = config.compute.remat
         if isinstance(network, models.UNet3D):
@@ -299,7 +299,9 @@ def _build(task: Task, init: Mapping[Any, Any] | None, tell: events.OnEvent) -> 
         return network
 
     abstract = nnx.eval_shape(lambda: model(0))
-    trees = [jax.jit(lambda s=seed: models.parameters(model(s)))() for seed in task.seeds]
+    # the seed is an argument: an ensemble's members are drawn by one program, not one each
+    draw = jax.jit(lambda seed: models.parameters(model(seed)))
+    trees = [draw(np.uint32(seed)) for seed in task.seeds]
     if init is not None:
         adopted = [checkpointing.adopt(tree, init) for tree in trees]
         trees, left = [tree for tree, _ in adopted], adopted[0][1]
