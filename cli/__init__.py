@@ -9,6 +9,7 @@ import typer
 
 from score_jax.cli import (
     _app,
+    _version,
     active,
     areas,
     benchmark,
@@ -42,21 +43,24 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
-    if value:
-        import score_jax
-
-        typer.echo(f"score-jax {score_jax.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="With --version: all that a report of a fault needs."),
     ] = False,
 ) -> None:
-    pass
+    if version:
+        typer.echo(_version.line())
+        for name, value in (_version.describe() if verbose else {}).items():
+            typer.echo(f"{name}: {value}")
+        raise typer.Exit
+    if verbose:
+        raise typer.BadParameter("--verbose goes with --version", ctx=context)
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
 
 
 app.command("check")(check.command)
