@@ -217,10 +217,14 @@ thead th { border-top: 1.5px solid #333; border-bottom: 1px solid #333; }
 tbody tr:last-child td { border-bottom: 1.5px solid #333; }
 .note { margin: .2rem 0; font-size: .82rem; color: #444; }
 img { max-width: 100%; }
+@page { size: A4 landscape; margin: 12mm; }
 @media print {
   body { font-size: 9pt; max-width: none; margin: 0; } nav { display: none; }
-  .wide { overflow: visible; } table { font-size: 6.5pt; }
-  section { break-inside: avoid-page; } a { color: inherit; text-decoration: none; }
+  .wide { overflow: visible; } table { font-size: 7pt; width: 100%; }
+  th, td { overflow-wrap: anywhere; padding: .1rem .5rem .1rem 0; } .note { font-size: 7.5pt; }
+  thead { display: table-header-group; }
+  tr { break-inside: avoid; }
+  h3 { break-after: avoid; } img { max-height: 160mm; } a { color: inherit; text-decoration: none; }
 }
 """
 _FRAME = """<!doctype html>

@@ -107,8 +107,8 @@ class StudyOptions:
 _SCALES: dict[Scale, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "smoke": (
         (
-            "subjects=3", "field_of_view_mm=32.0", "checkpoints=3", "lengths.tissue=50",
-            "lengths.lesion=40", "lengths.canal=20", "lengths.parts=25",
+            "subjects=3", "field_of_view_mm=32.0", "checkpoints=5", "lengths.tissue=200",
+            "lengths.lesion=120", "lengths.canal=80", "lengths.parts=100",
         ),
         (
             "mdgru.hidden=[6, 8]", "mdgru.linear=[8]", "mdgru.kernel=5", "sampling.patch=[48, 48]",

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 TINY = (
     "subjects=2", "field_of_view_mm=24.0", "grid_mm=1.0", "folds=2", "checkpoints=3",
     "lengths.tissue=6", "lengths.lesion=3", "lengths.canal=3", "lengths.parts=3",
-    "train.mdgru.hidden=[4]", "train.mdgru.linear=[4]", "train.mdgru.kernel=3",
+    "train.mdgru.hidden=[4]", "train.mdgru.linear=[]", "train.mdgru.kernel=3",
     "train.sampling.patch=[16, 16]", "train.sampling.batch=1", "train.augment.enabled=false",
     "tables.draws=50",
 )  # fmt: skip
