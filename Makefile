@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs unit wheel oldest clean
+.PHONY: demo test lint types docs unit wheel oldest web clean
 
 demo: .venv/.installed
 	BIN="$(abspath $(BIN))" sh docs/demo.sh
@@ -47,6 +47,11 @@ oldest:
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 	.venv-oldest/bin/uv pip install --python .venv-oldest/bin/python --resolution lowest-direct -e ".[test]"
 	sh tests/oldest.sh .venv-oldest/bin/python
+
+# The page of `score-jax view` and the shipped models as it needs them (docs/web.md); needs Node 20.
+web: .venv/.installed-test
+	cd web && npm ci && npm run build
+	$(BIN)/python web/pack.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

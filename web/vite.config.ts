@@ -24,6 +24,16 @@ const COPIED: Record<string, string> = {
 /** Left for the browser to fetch when they are needed, not stored ahead by the service worker. */
 const LATER = /asyncify|webgpu|dcm2niix/;
 
+/** Codecs of image formats that this page does not open (zarr), half a megabyte of them. */
+function left(): Plugin {
+  return {
+    name: "left",
+    enforce: "pre",
+    resolveId: (id) => (/^numcodecs\/(blosc|lz4|zstd)$/.test(id) ? "\0left" : null),
+    load: (id) => (id === "\0left" ? "export default null;" : null),
+  };
+}
+
 function copied(): Plugin {
   return {
     name: "copied",
@@ -72,5 +82,5 @@ export default defineConfig({
     },
   },
   worker: { format: "es" },
-  plugins: [copied(), listed()],
+  plugins: [left(), copied(), listed()],
 });

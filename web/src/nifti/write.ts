@@ -38,7 +38,6 @@ export function niftiOf(values: Uint8Array, like: Header): Uint8Array<ArrayBuffe
     head[123] = like.raw[123]; // units
     short(at.qform, source.getInt16(at.qform, little));
     short(at.sform, source.getInt16(at.sform, little));
-    view.setUint8(38, "r".charCodeAt(0)); // `regular`, as other writers set it
   } else {
     int(at.offset, at.length + 4);
     head[524] = like.raw[524];

@@ -3,8 +3,8 @@
  *
  * The same numbers as `scipy.ndimage.zoom(mode="nearest", grid_mode=True)`, which
  * `score_jax.arrays.resampling.spline_matrix` is made of: the line is padded by 12 repeated samples,
- * filtered with reflecting ends (Thévenaz et al. 2000) and read at half-pixel centres that are kept
- * within the line.
+ * filtered with reflecting ends (Thévenaz et al. 2000) and read at half-pixel centres. Only order 1
+ * keeps the places within the line; a cubic spline swings a little beyond its ends.
  */
 
 const NOTHING = 1e-9; // weights below it are left out
@@ -32,13 +32,11 @@ export function nearest(old: number, count: number): Int32Array {
 }
 
 function positions(old: number, count: number): number[] {
-  return Array.from({ length: count }, (_, i) => {
-    const at = (i + 0.5) * (old / count) - 0.5;
-    return Math.min(Math.max(at, 0), old - 1);
-  });
+  return Array.from({ length: count }, (_, i) => (i + 0.5) * (old / count) - 0.5);
 }
 
-function linearRow(at: number, old: number): Row {
+function linearRow(place: number, old: number): Row {
+  const at = Math.min(Math.max(place, 0), old - 1);
   const low = Math.floor(at);
   const share = at - low;
   if (share === 0 || low + 1 >= old) return { first: low, weights: Float64Array.of(1) };

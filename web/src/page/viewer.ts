@@ -7,7 +7,7 @@ export type Colour = readonly [number, number, number];
 
 export class Viewer {
   private readonly viewer: Niivue;
-  private ready: Promise<unknown>;
+  private readonly ready: Promise<unknown>;
   private opacity = 0.5;
   private shown = true;
   private visible: boolean[] = [];
@@ -38,6 +38,7 @@ export class Viewer {
     for (const volume of [...this.viewer.volumes].reverse()) this.viewer.removeVolume(volume);
     this.visible = [];
     this.viewer.addVolume(await NVImage.loadFromFile({ file, name: file.name }));
+    this.viewer.createOnLocationChange();
   }
 
   /** Lay a mask of the scan's grid over it. */
