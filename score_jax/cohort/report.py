@@ -11,7 +11,7 @@ from score_jax.cohort.work import flags_of
 from score_jax.qc.report_page import Entry, write_report
 from score_jax.qc.report_ratings import Rating
 
-PAGE, RATINGS = "qc/report.html", "qc/ratings.tsv"
+PAGE, RATINGS = "qc/report.html", "qc/ratings*.tsv"
 _SHORT = {
     "label": "lesion",
     "volume [mm3]": "volume mm³",
@@ -25,7 +25,7 @@ _SHORT = {
 def write_cohort_report(
     records: Mapping[Scan, Record | None], out: Path, ratings: Mapping[str, Rating] | None = None
 ) -> Path:
-    """Write ``qc/report.html`` over every scan that a run has seen.
+    """Write ``qc/report.html`` over every scan that a run has seen; its first page.
 
     Raises:
       OutputError: disk full, no permission.

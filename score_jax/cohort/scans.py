@@ -14,7 +14,7 @@ from score_jax.imaging import read_json, write_json, write_text
 from score_jax.imaging.bids import derivative, parse
 
 # BIDS has no names for these yet; its validator is told not to mind
-_NOT_BIDS = ("*_areas.*", "*_lesions.*", "group_*", "longitudinal_*", "qc/")
+_NOT_BIDS = ("*_areas.*", "*_lesions.*", "group_*", "longitudinal_*", "qc", "qc/**")
 _DESCRIPTION = "dataset_description.json"
 NAME = "score-jax"
 

@@ -19,6 +19,8 @@ from score_jax.imaging.tables import plain
 from score_jax.qc.report_flags import KINDS, Flag
 from score_jax.qc.report_ratings import Rating
 
+MOST = 2000  # scans of a page: more make a browser slow
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,25 +58,44 @@ def write_report(
     *,
     title: str,
     ratings: Mapping[str, Rating] | None = None,
-) -> None:
-    """Write the page; flagged scans come first, the gravest kind before others.
+    most: int = MOST,
+) -> list[Path]:
+    """Write the report; flagged scans come first, the gravest kind before others.
+
+    More than `most` scans go on in further pages, ``report-2.html`` ..., each with links to the
+    others; pages of an earlier, larger report are removed.
 
     Args:
-      path: of the page; pictures are named relative to its folder.
+      path: of the first page; pictures are named relative to its folder.
       entries: the scans.
-      title: of the page.
+      title: of the pages.
       ratings: by scan, shown as given before; later ones made in the browser go over them.
+      most: scans of a page.
+
+    Returns:
+      The pages.
 
     Raises:
       OutputError: disk full, no permission.
     """
     ordered = sorted(entries, key=_gravity)
-    ids = [entry.id for entry in ordered]
+    parts = [ordered[start : start + most] for start in range(0, len(ordered), most)] or [[]]
+    pages = [path, *(path.with_stem(f"{path.stem}-{n}") for n in range(2, len(parts) + 1))]
+    for page, part in zip(pages, parts, strict=True):
+        write_text(page, _filled(part, title, ratings or {}, _links(pages, page)))
+    for old in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+        if old not in pages and old.stem.removeprefix(f"{path.stem}-").isdigit():
+            old.unlink()
+    return pages
+
+
+def _filled(entries: Sequence[Entry], title: str, ratings: Mapping[str, Rating], links: str) -> str:
+    ids = [entry.id for entry in entries]
     value = {
         # a browser keeps what was rated under this key: other scans, another report
         "key": hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16],
-        "scans": [_as_json(entry) for entry in ordered],
-        "ratings": {k: asdict(r) for k, r in (ratings or {}).items() if k in set(ids)},
+        "scans": [_as_json(entry) for entry in entries],
+        "ratings": {name: asdict(ratings[name]) for name in ids if name in ratings},
     }
     data = json.dumps(plain(value), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     style, script = _asset("report.css"), _asset("report.js")
@@ -82,14 +103,23 @@ def write_report(
         "STYLE_HASH": _sha256(style),
         "SCRIPT_HASH": _sha256(script),
         "TITLE": html.escape(title),
+        "PAGES": links,
         "STYLE": style,
         "SCRIPT": script,
         "DATA": data.replace("<", "\\u003c"),  # "</script>" in a name would end the data
     }
-    page = _asset("report.html").split("@")
+    pieces = _asset("report.html").split("@")
     # every second piece of the template is a name between two @
-    filled = [parts[piece] if number % 2 else piece for number, piece in enumerate(page)]
-    write_text(path, "".join(filled))
+    return "".join(parts[piece] if n % 2 else piece for n, piece in enumerate(pieces))
+
+
+def _links(pages: Sequence[Path], here: Path) -> str:
+    if len(pages) == 1:
+        return ""
+    return "".join(
+        f"<b>{n}</b>" if page == here else f'<a href="{html.escape(page.name)}">{n}</a>'
+        for n, page in enumerate(pages, 1)
+    )
 
 
 def _gravity(entry: Entry) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """What people said of scans: the table that the report exports and that tables take in again."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -26,6 +27,20 @@ class Rating:
     comment: str = ""
     rater: str = ""
     time: str = ""
+
+
+def join_ratings(paths: Iterable[Path]) -> dict[str, Rating]:
+    """The ratings in several tables, by scan; of two of one scan the later one counts.
+
+    Raises:
+      DatasetError: as `read_ratings`.
+    """
+    joined: dict[str, Rating] = {}
+    for path in paths:
+        for scan, rating in read_ratings(path).items():
+            if scan not in joined or rating.time >= joined[scan].time:
+                joined[scan] = rating
+    return joined
 
 
 def read_ratings(path: Path) -> dict[str, Rating]:

@@ -35,11 +35,15 @@ class Page:
         )
         self.loop = asyncio.new_event_loop()
         self.numbers = itertools.count(1)
-        self.told = []
-        port = self._port(folder / "DevToolsActivePort")
-        self.socket = self.loop.run_until_complete(self._connected(self._target(port)))
-        self.call("Page.enable")
-        self.call("Network.enable")
+        self.told, self.socket = [], None
+        try:
+            port = self._port(folder / "DevToolsActivePort")
+            self.socket = self.loop.run_until_complete(self._connected(self._target(port)))
+            self.call("Page.enable")
+            self.call("Network.enable")
+        except BaseException:
+            self.close()
+            raise
 
     async def _connected(self, address):
         return await websocket_connect(address, max_message_size=2**28)
@@ -103,7 +107,8 @@ class Page:
         return [m["params"]["request"]["url"] for m in sent]
 
     def close(self):
-        self.socket.close()
+        if self.socket is not None:
+            self.socket.close()
         self.process.terminate()
         self.process.wait(20)
         self.loop.close()

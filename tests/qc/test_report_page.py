@@ -13,7 +13,7 @@ from score_jax.imaging import Volume, read_table
 from score_jax.qc.report_flags import Flag
 from score_jax.qc.report_page import Entry, write_report
 from score_jax.qc.report_pictures import montage, write_montage
-from score_jax.qc.report_ratings import Rating, read_ratings
+from score_jax.qc.report_ratings import Rating, join_ratings, read_ratings
 
 from .browser import Page
 
@@ -167,6 +167,32 @@ def test_the_page_is_small_and_closed(page_of):
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
     assert "https" not in policy
+
+
+def test_many_scans_go_on_in_further_pages(tmp_path):
+    entries = [Entry(id=f"s{n}") for n in range(4)] + [Entry(id="s9", flags=[Flag("jump", "")])]
+    path = tmp_path / "report.html"
+    pages = write_report(path, entries, title="t", most=2)
+    assert [page.name for page in pages] == ["report.html", "report-2.html", "report-3.html"]
+    texts = [page.read_text() for page in pages]
+    assert '"id":"s9"' in texts[0]  # flagged scans are on the first one
+    assert [text.count('"id":') for text in texts] == [2, 2, 1]
+    assert '<a href="report.html">1</a><b>2</b><a href="report-3.html">3</a>' in texts[1]
+    (tmp_path / "report-old.html").write_text("another's")
+    assert write_report(path, entries[:2], title="t", most=2) == [path]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report-old.html", "report.html"]
+    assert "<a " not in path.read_text()
+
+
+def test_the_later_of_two_ratings_counts(tmp_path):
+    for name, rows in {
+        "a": "s1\tpass\t2026-02-01\ns2\tfail\t2026-01-01\n",
+        "b": "s1\tfail\t2026-01-01\ns2\tartefact\t2026-03-01\ns3\tpass\tn/a\n",
+    }.items():
+        (tmp_path / name).with_suffix(".tsv").write_text("scan\trating\ttime\n" + rows)
+    found = join_ratings(sorted(tmp_path.glob("*.tsv")))
+    assert {k: r.rating for k, r in found.items()} == {"s1": "pass", "s2": "artefact", "s3": "pass"}
+    assert join_ratings([]) == {}
 
 
 def test_no_scan_is_a_page_too(tmp_path):
