@@ -1,5 +1,6 @@
 """The SCIseg study end to end: scans, splits, phases, networks, scores, tables, figures, report."""
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +158,8 @@ def _simulate(stages: Stages, options: SciOptions, seed: int, told: Told) -> Pat
         given["field_of_view_mm"] = options.field_of_view_mm
 
     def make(folder: Path) -> None:
+        for begun in folder.glob(".bids.*"):  # by a run that was killed
+            shutil.rmtree(begun)
         people = sci_cohort(seed, **given)
         write_cohort(
             folder / "bids", people, on_patient=lambda n, total: told.count("simulate", n, total)

@@ -62,7 +62,7 @@ def learn_actively(
             model,
             folder / RANKING,
             active.RankOptions(top=options.active_scans or len(pool)),
-            on_case=lambda number, total, case, known: on_case(number, total),
+            on_case=lambda number, total, case, known: on_case(number + 1, total),
         )
         by_case = {scan.case.id: scan for scan in pool}
         for case, files in ranking.to_correct.items():

@@ -13,7 +13,7 @@ from score_jax.inference import Segmenter
 from score_jax.study.sci_cohort import CORD, LESION, Scan, problem
 from score_jax.study.stages import files_sha256
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _OURS = {"3d", "2d", "manual", "truth", "predicted"}
 
 

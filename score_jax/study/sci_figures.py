@@ -31,7 +31,7 @@ from score_jax.study.sci_tables_scores import TITLES
 SITE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by the colour-blind
 METHOD_COLOURS = {MANUAL: "#444444", PREDICTED: "#d55e00"}
 _TITLES = {"pinprick": "pinprick", "light_touch": "light touch", "lems": "LEMS"}
-_FEWEST = 3  # values below which no density is drawn
+_FEWEST = 5  # values below which no density and no line is drawn
 
 
 def sci_figures(

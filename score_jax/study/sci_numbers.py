@@ -6,8 +6,8 @@ n.a. in a table.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,7 @@ class Numbers:
     new: tuple[str, ...]
     last: int
     options: SciOptions
+    _kept: dict[Any, pd.Series] = field(default_factory=dict, repr=False)  # what was asked before
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -70,15 +71,18 @@ class Numbers:
         self, structure: str, method: str, metric: str, column: str, *, reference: str = MANUAL
     ) -> pd.Series:
         """One metric of the last networks, by scan (participant, session, site)."""
-        f = self.scores
-        chosen = f[
-            (f["structure"] == structure)
-            & (f["method"] == method)
-            & (f["reference"] == reference)
-            & f["site"].isin(self.sites_of(column))
-            & (f["phase"] == self.last)
-        ]
-        return chosen.set_index(SCAN)[metric].astype(float)
+        key = (structure, method, metric, column, reference)
+        if key not in self._kept:
+            f = self.scores
+            chosen = f[
+                (f["structure"] == structure)
+                & (f["method"] == method)
+                & (f["reference"] == reference)
+                & f["site"].isin(self.sites_of(column))
+                & (f["phase"] == self.last)
+            ]
+            self._kept[key] = by_scan(chosen, metric)
+        return self._kept[key]
 
     def biomarker(
         self, method: str, measure: str, column: str, *, phase: int | None = None
@@ -87,11 +91,14 @@ class Numbers:
 
         Manual and true ones have no phase: `phase` only chooses the rule.
         """
-        f = self.biomarkers if phase is None else self.phases
-        chosen = f[(f["method"] == method) & f["site"].isin(self.sites_of(column))]
-        if method == PREDICTED:
-            chosen = chosen[chosen["phase"] == (self.last if phase is None else phase)]
-        return chosen.set_index(SCAN)[measure].astype(float)
+        key = (method, measure, column, phase)
+        if key not in self._kept:
+            f = self.biomarkers if phase is None else self.phases
+            chosen = f[(f["method"] == method) & f["site"].isin(self.sites_of(column))]
+            if method == PREDICTED:
+                chosen = chosen[chosen["phase"] == (self.last if phase is None else phase)]
+            self._kept[key] = by_scan(chosen, measure)
+        return self._kept[key]
 
 
 def numbers_of(
@@ -103,7 +110,7 @@ def numbers_of(
     """The frames with every column, averaged over seeds (NaN skipped, as the paper's code does)."""
     sessions = _complete(sessions, _SESSIONS)
     scores = _complete(scores, (*_SCORES, *METRICS))
-    scores["reference"] = scores["reference"].fillna(MANUAL)
+    scores["reference"] = scores["reference"].astype(object).fillna(MANUAL)
     biomarkers = _complete(biomarkers, (*_BIOMARKERS, *MEASURES))
     if options.damage_above_one == "drop":
         biomarkers.loc[biomarkers["adr"].astype(float) > 1, "adr"] = math.nan
@@ -128,8 +135,8 @@ def numbers_of(
 
 def paired(a: pd.Series, b: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """The values of the scans that both have, in one order; NaN where one is unknown."""
-    both = pd.concat([a, b], axis=1, join="inner", keys=["a", "b"])
-    return both["a"].to_numpy(float), both["b"].to_numpy(float)
+    both = a.index.intersection(b.index, sort=False)
+    return a.loc[both].to_numpy(float), b.loc[both].to_numpy(float)
 
 
 def compare(a: pd.Series, b: pd.Series) -> Outcome:
@@ -178,6 +185,12 @@ def column_title(column: str) -> str:
 def method_title(method: str) -> str:
     """``3d`` as ``3-D``."""
     return {THREE_D: "3-D", TWO_D: "2-D"}.get(method, method)
+
+
+def by_scan(rows: pd.DataFrame, column: str) -> pd.Series:
+    """One column, its index the scan: a tuple each, which costs less than three levels."""
+    scans = pd.Index(list(zip(*(rows[name] for name in SCAN), strict=True)), tupleize_cols=False)
+    return pd.Series(rows[column].to_numpy(float), scans, name=column)
 
 
 def _known(values: Iterable[float]) -> np.ndarray:

@@ -55,7 +55,7 @@ def predict_and_score(
         images,
         model,
         out=folder / MASKS,
-        on_case=lambda number, total, path: on_case(number, total),
+        on_case=lambda number, total, path: on_case(number + 1, total),
     )
     files: dict[str, Mapping[str, Path]] = {}
     problems = []
@@ -100,7 +100,7 @@ def score_files(
                     {"case": scan.case.id, "reference": reference, **row}
                     for row in score(masks, drawn, volume)
                 ]
-            measured.append({"case": scan.case.id, **measure(masks, volume, scan, problems)})
+            measured.append({"case": scan.case.id, **measure(masks, volume)})
         except ScoreError as error:
             problems.append(problem(scan.case.id, str(error), "not scored"))
     write_json(folder / ROWS, {"scores": scores, "biomarkers": measured, "problems": problems})
@@ -117,7 +117,7 @@ def measure_references(folder: Path, cohort: SciCohort, scans: Sequence[Scan]) -
             if scan.truth:
                 references[TRUTH] = _nested(_read(scan.truth, volume))
             for name, masks in references.items():
-                row = measure(masks, volume, scan, problems)
+                row = measure(masks, volume)
                 measured.append({"case": scan.case.id, "method": name, **row})
         except ScoreError as error:
             problems.append(problem(scan.case.id, str(error), "not measured"))
@@ -157,23 +157,14 @@ def score(masks: Masks, drawn: Masks, volume: Volume) -> list[dict[str, Any]]:
     return rows
 
 
-def measure(
-    masks: Masks, volume: Volume, scan: Scan, problems: list[dict[str, str]]
-) -> dict[str, float]:
+def measure(masks: Masks, volume: Volume) -> dict[str, float]:
     """Volume, length and maximal axial damage ratio of all lesions of a scan together.
 
-    Nothing there: 0 each. NaN without a lesion mask; length and ratio also without a cord, or with
-    one that has gaps where the lesion is, which is listed among the problems.
+    Nothing there: 0 each. NaN without a lesion mask; length and ratio also without a cord.
     """
     if LESION not in masks:
         return dict.fromkeys(("volume", "length", "adr"), math.nan)
-    cord = masks.get(CORD)
-    try:
-        found = biomarkers(masks[LESION], cord, volume)
-    except ScoreError as error:
-        what = f"length and damage ratio of its lesions: {error.message}"
-        problems.append(problem(scan.case.id, what, "unknown"))
-        found = biomarkers(masks[LESION], None, volume)
+    found = biomarkers(masks[LESION], masks.get(CORD), volume)
     return {"volume": found[VOLUME], "length": found[LENGTH], "adr": found[DAMAGE]}
 
 

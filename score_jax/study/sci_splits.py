@@ -51,7 +51,7 @@ def main_planes(scans: Sequence[Scan]) -> dict[str, str]:
     }
 
 
-def tested_sites(scans: Sequence[Scan], options: SciOptions) -> list[str]:
+def split_sites(scans: Sequence[Scan], options: SciOptions) -> list[str]:
     """The sites that are split, sorted."""
     special = {*options.train_only, *options.generalise}
     return sorted({scan.site for scan in scans} - special)
@@ -76,7 +76,7 @@ def split(
     """
     planes = main_planes(scans)
     parts: dict[str, list[Scan]] = {"first": [], "pool": [], "test": []}
-    for site in tested_sites(scans, options):
+    for site in split_sites(scans, options):
         own = [scan for scan in scans if scan.site == site]
         held = _held_out(own, site, options, seed, problems)
         for scan in own:

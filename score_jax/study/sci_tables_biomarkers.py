@@ -15,15 +15,16 @@ from score_jax.study.sci_numbers import (
     MANUAL,
     MEASURES,
     PREDICTED,
-    SCAN,
     TRUTH,
     Numbers,
+    by_scan,
     column_title,
     compare,
     count,
     median_iqr,
     number,
     p_text,
+    paired,
 )
 from score_jax.study.sci_published import CLINICAL, TIMES
 
@@ -169,20 +170,17 @@ def spearman_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pairs behind `spearman_test`: score, biomarker."""
     values = numbers.biomarker(method, measure, _where(numbers))
-    both = pd.concat([clinical(numbers, score, when), values], axis=1, join="inner").to_numpy(float)
-    return both[:, 0], both[:, 1]
+    return paired(clinical(numbers, score, when), values)
 
 
 def clinical(numbers: Numbers, score: str, when: str) -> pd.Series:
     """A clinical score by scan: initial, at discharge, or discharge less initial."""
     scans = numbers.sessions
-    scans = scans[scans["site"].isin(numbers.sites_of(_where(numbers)))].set_index(SCAN)
+    scans = scans[scans["site"].isin(numbers.sites_of(_where(numbers)))]
 
     def at(time: str) -> pd.Series:
         name = f"{score}_{time}"
-        if name not in scans:
-            return pd.Series(math.nan, scans.index, dtype=float)
-        return scans[name].astype(float)
+        return by_scan(scans if name in scans else scans.assign(**{name: math.nan}), name)
 
     return at("discharge") - at("initial") if when == "difference" else at(when)
 
