@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from score_jax.cli import _console, _device
+from score_jax.cli import _cluster, _console, _device
 
 if TYPE_CHECKING:
+    from score_jax.cohort.cluster import ClusterOptions
     from score_jax.cohort.options import Options
     from score_jax.cohort.running import Plan
     from score_jax.cohort.scans import Scan
@@ -65,8 +66,8 @@ def command(
         float, typer.Option(help="Leave smaller lesions out of the tables, mm3.")
     ] = 0.0,
     ratings: Annotated[
-        Path | None,
-        typer.Option(help="Ratings that the report exported; by default OUT/qc/ratings.tsv."),
+        list[Path] | None,
+        typer.Option(help="Ratings that the report exported; by default OUT/qc/ratings*.tsv."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")
@@ -75,6 +76,12 @@ def command(
         bool, typer.Option("--verify", help="Read every image, not only those that look changed.")
     ] = False,
     runtime: Annotated[str, typer.Option(help="jax, onnx or auto.")] = "auto",
+    cluster: _cluster.KindOption = None,
+    workers: _cluster.WorkersOption = 0,
+    threads: _cluster.ThreadsOption = 1,
+    retries: _cluster.RetriesOption = 2,
+    cluster_host: _cluster.HostOption = "127.0.0.1",
+    cluster_set: _cluster.SetOption = None,
     device: _device.DeviceOption = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -90,8 +97,9 @@ def command(
     if level is Level.group:
         _group(scans, bids_dir, out, ratings, json=json)
         return
-    where = _device.use(device)
-    _device.keep_compiled()
+    # the device belongs to the workers, if there are any: this process only reads the model
+    where = _device.use("cpu" if cluster else device)
+    compiled = _device.keep_compiled()
     from score_jax import pretrained
     from score_jax.cohort.options import Options
     from score_jax.cohort.work import load
@@ -114,8 +122,21 @@ def command(
     if dry_run:
         _say_plan(plan, out, scans, json=json)
         return
+    found = None
+    if cluster:
+        found = _cluster.options(
+            cluster,
+            workers=workers,
+            threads=threads,
+            retries=retries,
+            host=cluster_host,
+            settings=cluster_set,
+            device=device,
+            compiled=compiled,
+        )
+        where = f"workers of {cluster}"
     _console.say(f"Model {network.name}; computing on {where}")
-    _participant(plan, network, options, bids_dir, out, scans, ratings, json=json)
+    _participant(plan, network, options, bids_dir, out, scans, ratings, found, json=json)
 
 
 def _labels(labels: list[str] | None, more: list[str] | None) -> list[str]:
@@ -179,19 +200,24 @@ def _participant(
     root: Path,
     out: Path,
     scans: "list[Scan]",
-    ratings: Path | None,
+    ratings: list[Path] | None,
+    cluster: "ClusterOptions | None",
     *,
     json: bool,
 ) -> None:
     from score_jax.cohort import state
+    from score_jax.cohort.remote import run_there, settings_of
     from score_jax.cohort.running import run_here
     from score_jax.cohort.scans import open_output
     from score_jax.cohort.work import Worker
 
     open_output(out, root)
     _console.say(f"{len(plan.todo)} of {len(scans)} scans to do, {len(plan.finished)} finished")
-    worker = Worker(model, options, root, out)
-    records = run_here(worker, plan.todo)
+    if cluster is None:
+        records = run_here(Worker(model, options, root, out), plan.todo)
+    else:
+        settings = settings_of(options, root, out)
+        records = run_there(settings, plan.todo, cluster, on_start=_say_workers)
     done = list(_console.track(records, "scans", len(plan.todo)))
     _report(scans, out, ratings, qc=options.qc)
     failed = [r for r in done if r["Status"] == state.FAILED]
@@ -215,7 +241,14 @@ def _participant(
         raise typer.Exit(1 if any("Bug" in record for record in failed) else 2)
 
 
-def _group(scans: "list[Scan]", root: Path, out: Path, ratings: Path | None, *, json: bool) -> None:
+def _say_workers(dashboard: str, workers: int) -> None:
+    seen = f"; dashboard: {dashboard}" if dashboard else ""
+    _console.say(f"{workers} {'worker' if workers == 1 else 'workers'} so far{seen}")
+
+
+def _group(
+    scans: "list[Scan]", root: Path, out: Path, ratings: list[Path] | None, *, json: bool
+) -> None:
     from score_jax.cohort.tables import records_of, write_group
 
     said = _ratings(out, ratings)
@@ -229,7 +262,7 @@ def _group(scans: "list[Scan]", root: Path, out: Path, ratings: Path | None, *, 
         _console.say(f"wrote {path}")
 
 
-def _report(scans: "list[Scan]", out: Path, ratings: Path | None, *, qc: bool) -> None:
+def _report(scans: "list[Scan]", out: Path, ratings: list[Path] | None, *, qc: bool) -> None:
     from score_jax.cohort.tables import records_of
 
     if qc and (page := _page(records_of(scans, out), out, _ratings(out, ratings))):
@@ -244,9 +277,8 @@ def _page(records: Any, out: Path, said: Any) -> Path | None:
     return write_cohort_report(records, out, said)
 
 
-def _ratings(out: Path, given: Path | None) -> Any:
+def _ratings(out: Path, given: list[Path] | None) -> Any:
     from score_jax.cohort.report import RATINGS
-    from score_jax.qc.report_ratings import read_ratings
+    from score_jax.qc.report_ratings import join_ratings
 
-    path = given or out / RATINGS
-    return read_ratings(path) if given or path.is_file() else {}
+    return join_ratings(given or sorted(out.glob(RATINGS)))

@@ -84,7 +84,6 @@ class Worker:
           OutputError: disk full, no permission: it would be so for the next scan, too.
         """
         started = time.perf_counter()
-        before = state.read_record(self.out, job.scan)
         try:
             record = _Results(self, job.scan).made(progress)
         except OutputError:
@@ -95,20 +94,37 @@ class Worker:
             record = _failure(f"{job.scan.images[0]}: too large for the memory there is")
         except Exception:  # a fault of ours takes no other scan with it
             record = _failure(f"{job.scan.id}: a fault of ours") | {"Bug": traceback.format_exc()}
-        record = {
-            "Format": state.FORMAT,
-            "Scan": job.scan.id,
-            "Subject": job.scan.subject,
-            "Session": job.scan.session,
-            "Key": job.key,
-            "Inputs": list(job.inputs),
-            **record,
-        }
         record["Seconds"]["elapsed"] = time.perf_counter() - started
-        record = plain(record)  # as the next run will read it
-        state.remove_outputs(self.out, before, keep=record["Outputs"])
-        state.write_record(self.out, job.scan, record)
-        return record
+        return _kept(self.out, job, record)
+
+
+def failed_record(out: Path, job: Job, error: Exception) -> Record:
+    """Write and return the record of a scan that could not be begun or ended, and why.
+
+    Raises:
+      OutputError: disk full, no permission.
+    """
+    if isinstance(error, ScoreError):
+        return _kept(out, job, _failure(str(error), error.message, error.hint))
+    bug = "".join(traceback.format_exception(error))
+    return _kept(out, job, _failure(f"{job.scan.id}: a fault of ours") | {"Bug": bug})
+
+
+def _kept(out: Path, job: Job, result: Record) -> Record:
+    """The record of a result, written; files that only an earlier one had are removed."""
+    record = {
+        "Format": state.FORMAT,
+        "Scan": job.scan.id,
+        "Subject": job.scan.subject,
+        "Session": job.scan.session,
+        "Key": job.key,
+        "Inputs": list(job.inputs),
+        **result,
+    }
+    record = plain(record)  # as the next run will read it
+    state.remove_outputs(out, state.read_record(out, job.scan), keep=record["Outputs"])
+    state.write_record(out, job.scan, record)
+    return record
 
 
 def _failure(text: str, message: str = "", hint: str = "") -> Record:
