@@ -34,7 +34,7 @@ class Ladder:
     @property
     def at_bound(self) -> bool:
         """Whether the best power is the last one that was tried."""
-        return abs(self.power) == POWERS[-1]
+        return bool(abs(self.power) == POWERS[-1])
 
     def apply(self, values: Values) -> Float64[np.ndarray, " n"]:
         """The transformed values; NaN where a value is missing or not positive."""
@@ -53,6 +53,7 @@ def power_of(x: Float64[np.ndarray, " n"], power: float) -> Float64[np.ndarray, 
 def tukey_ladder(values: Values) -> Ladder:
     """The power with the largest W of Shapiro and Wilk on the grid -10, -9.975 ... 10.
 
+    W is compared at four digits and the smallest of equal powers is taken, as rcompanion does.
     Half the smallest value above zero is added to all if there are zeros. Above 5000 values W is
     taken on 5000 of them, evenly spaced in rank (rcompanion gives up there). Fewer than three
     different values: power 1, W NaN.
@@ -77,12 +78,10 @@ def tukey_ladder(values: Values) -> Ladder:
         return Ladder(1.0, math.nan, offset, n)
     if n > LARGEST_SAMPLE:
         array = array[np.linspace(0, n - 1, LARGEST_SAMPLE).round().astype(int)]
-    best, power = -math.inf, 1.0
-    for tried in POWERS:
-        w = _w(array, float(tried))
-        if w > best:
-            best, power = w, float(tried)
-    return Ladder(power, best, offset, n)
+    tried = [(_w(array, float(power)), float(power)) for power in POWERS]
+    # at four digits the curve is flat around its top; rcompanion takes the first of equals
+    w, power = max(tried, key=lambda pair: (float(f"{pair[0]:.4g}"), -pair[1]))
+    return Ladder(power, w, offset, n)
 
 
 def _w(array: Float64[np.ndarray, " n"], power: float) -> float:

@@ -130,7 +130,7 @@ def fit_crossed(
         tuple(subjects.tolist()), state.blup[: subjects.size],
         tuple(levels.tolist()), state.blup[subjects.size :],
         tuple(name for name, flag in zip(("subject", "level"), flags, strict=True) if flag),
-        n, -0.5 * state.deviance, float(fitted.var(ddof=1)),
+        n, -0.5 * state.deviance - float(np.log(scale).sum()), float(fitted.var(ddof=1)),
     )  # fmt: skip
 
 
