@@ -5,6 +5,7 @@ listens beyond the loopback address unless the user names an address or a networ
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -85,7 +86,7 @@ def connected(options: ClusterOptions) -> Iterator["Client"]:
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.comm.timeouts.connect": "20s",
     }
-    with dask.config.set(config), contextlib.ExitStack() as stack:
+    with dask.config.set(config), _quiet(), contextlib.ExitStack() as stack:
         if "://" in options.kind:
             address: Any = options.kind
         else:
@@ -99,6 +100,18 @@ def connected(options: ClusterOptions) -> Iterator["Client"]:
                 hint="start one with `dask scheduler --host ADDRESS`",
             ) from None
         yield client
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask tells its whole life; what a user can act on is said by us."""
+    log = logging.getLogger("distributed")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _dask() -> tuple[Any, Any]:

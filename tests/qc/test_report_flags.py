@@ -39,6 +39,15 @@ def test_empty():
     assert kinds({"gm": nothing, "wm": cord()}) == []
 
 
+@pytest.mark.parametrize("axcodes", ["RPS", "SAL", "ILP"])
+def test_gaps_are_sought_along_the_cord(axcodes):
+    mask = cord()
+    mask[:, :, 4] = False
+    volume = Volume(mask, AFFINE).reoriented(axcodes)
+    (flag,) = find_flags({"cord": np.asarray(volume.data)}, volume.affine)
+    assert flag.text == "1 axial slices without cord between its ends"
+
+
 def test_broken():
     mask = cord()
     mask[:, :, 4:6] = False

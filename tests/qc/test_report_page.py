@@ -95,8 +95,8 @@ def test_in_a_browser(browser, page_of, tmp_path):
     assert page.run("document.querySelector('#profile path').getAttribute('d')").startswith("M")
     page.press("1")
     assert "2 rated" in page.run("document.getElementById('counts').textContent")
-    page.press("k", "2", "c")
-    page.call("Input.insertText", text="lost\tat C2 1 2 3")  # digits typed are no ratings
+    page.press("k", "2", "c", "1", "j")  # what is typed into a comment is no command
+    page.call("Input.insertText", text=" lost\tat C2")
     page.press("Escape", "o")
     assert page.run("document.getElementById('contours').className") == "hidden"
     page.press("o", "u")
@@ -118,7 +118,7 @@ def test_in_a_browser(browser, page_of, tmp_path):
     assert {k: r.rating for k, r in found.items()} == {
         "sub-5000_T2w": "fail", "sub-0000_T2w": "pass", "sub-0003_T2w": "artefact",
     }  # fmt: skip
-    assert found["sub-5000_T2w"].comment == "lost at C2 1 2 3"
+    assert found["sub-5000_T2w"].comment == "1j lost at C2"
     assert found["sub-5000_T2w"].time
     name = page.run(
         "(() => { let name; const real = HTMLAnchorElement.prototype.click;"
