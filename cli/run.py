@@ -120,7 +120,7 @@ def command(
     network = load(options)
     plan = _planned(scans, network, options, out, verify=verify)
     if dry_run:
-        _say_plan(plan, out, scans, json=json)
+        _say_plan(plan, out, scans, network, json=json)
         return
     found = None
     if cluster:
@@ -167,10 +167,10 @@ def _planned(
         return plan(scans, model, options, out, verify=verify, on_scan=count)
 
 
-def _say_plan(plan: "Plan", out: Path, scans: "list[Scan]", *, json: bool) -> None:
+def _say_plan(plan: "Plan", out: Path, scans: "list[Scan]", model: Any, *, json: bool) -> None:
     from score_jax.cohort.estimate import estimate
 
-    guess = estimate(plan.todo, out)
+    guess = estimate(plan.todo, out, model)
     if json:
         _console.print_json(
             {

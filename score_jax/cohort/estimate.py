@@ -1,15 +1,22 @@
 """How long a run may take, from what earlier scans of it took."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import final
 
+import numpy as np
+
+from score_jax.arrays.grid import tile_starts
+from score_jax.arrays.resampling import resampled_shape
 from score_jax.cohort import state
 from score_jax.cohort.state import Job
 from score_jax.errors import DatasetError, ScoreError
-from score_jax.imaging import load_header, read_json
+from score_jax.imaging import Volume, load_header, read_json
+from score_jax.inference import Ensemble, Predictor, Segmenter
 
 _MOST = 200  # records looked at
 
@@ -35,27 +42,62 @@ class Estimate:
         return f"about {hours}:{minutes:02d}:{seconds:02d} ({self.basis})"
 
 
-def estimate(jobs: Sequence[Job], out: Path) -> Estimate:
+def estimate(jobs: Sequence[Job], out: Path, model: Segmenter | None = None) -> Estimate:
     """Guess the time of `jobs`: the median seconds a voxel of finished scans, times theirs.
 
-    Only headers are read. Scans that are cropped cost less than their voxels say; the earlier
-    scans were cropped alike, so that is in the figure. A run over several workers takes the sum
-    divided by their number.
+    Before any scan is finished, `model` computes one tile, and the tiles of all scans are counted.
+    That is the network alone, on whole scans: scans that are cropped take less, measuring and
+    drawing come on top. Only headers of the scans are read. A run over several workers takes the
+    sum divided by their number.
 
     Args:
       jobs: to be done.
       out: the output folder, with the records of earlier scans.
+      model: what would segment.
     """
     if not jobs:
         return Estimate(0.0, "nothing to do")
+    headers = [header for job in jobs if (header := _header(job)) is not None]
     known = [rate for path in _records(out) if (rate := _rate(path)) is not None]
-    if not known:
-        return Estimate(None, "no scan was done here yet; run one with --participant-label")
-    voxels = [count for job in jobs if (count := _voxels(job)) is not None]
-    return Estimate(
-        median(known) * sum(voxels),
-        f"from {len(known)} finished scans, {median(known) * 1e6:.2g} s a million voxels",
-    )
+    if known:
+        voxels = sum(int(np.prod(header.shape)) for header in headers)
+        return Estimate(
+            median(known) * voxels,
+            f"from {len(known)} finished scans, {median(known) * 1e6:.2g} s a million voxels",
+        )
+    if model is None:
+        return Estimate(None, "no scan was done here yet")
+    parts = model.models if isinstance(model, Ensemble) else [model]
+    seconds = sum(_seconds_a_tile(part) * _tiles(part, headers) for part in parts)
+    return Estimate(seconds, "the network alone, on whole scans; from the time of one tile")
+
+
+def _seconds_a_tile(model: Predictor) -> float:
+    tile = np.zeros((1, *model.spec.tile, model.spec.in_channels), np.float32)
+    model.tile_logits(tile)  # compiles
+    started = time.perf_counter()
+    model.tile_logits(tile)
+    return time.perf_counter() - started
+
+
+def _tiles(model: Predictor, headers: Sequence[Volume]) -> int:
+    return sum(tiles_of(model, header) for header in headers)
+
+
+def tiles_of(model: Predictor, header: Volume) -> int:
+    """How many tiles the network sees of a whole image."""
+    spec = model.spec
+    turned = header.reoriented(spec.preprocessing.axcodes) if spec.preprocessing.axcodes else header
+    order = spec.preprocessing.transpose
+    here = tuple(turned.spacing[axis] for axis in order)
+    wanted = spec.preprocessing.spacing_mm or (0.0, 0.0, 0.0)
+    space = list(resampled_shape([turned.shape[axis] for axis in order], here, wanted))
+    slices = space.pop(spec.slice_axis) if len(spec.tile) == 2 else 1
+    counts = [
+        len(tile_starts(max(n, t), t, spec.tile_step))
+        for n, t in zip(space, spec.tile, strict=True)
+    ]
+    return slices * math.prod(counts)
 
 
 def _records(out: Path) -> list[Path]:
@@ -73,9 +115,8 @@ def _rate(path: Path) -> float | None:
         return None
 
 
-def _voxels(job: Job) -> int | None:
+def _header(job: Job) -> Volume | None:
     try:
-        x, y, z = load_header(job.scan.images[0]).shape
+        return load_header(job.scan.images[0])
     except ScoreError:
         return None
-    return x * y * z

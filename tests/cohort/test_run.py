@@ -10,13 +10,13 @@ import pytest
 
 from score_jax import checkpointing, models
 from score_jax.cohort import running, work
-from score_jax.cohort.estimate import estimate
+from score_jax.cohort.estimate import estimate, tiles_of
 from score_jax.cohort.options import Options
 from score_jax.cohort.scans import find_scans, open_output
 from score_jax.cohort.state import job_of, read_record, record_path, remove_outputs
-from score_jax.config import ModelSpec, UNetConfig
+from score_jax.config import ModelSpec, Preprocessing, UNetConfig
 from score_jax.errors import ConfigError, DatasetError, ImageError, OutputError
-from score_jax.imaging import read_json, read_table
+from score_jax.imaging import load_header, read_json, read_table
 from score_jax.inference import Ensemble, Predictor
 from tests.commands import refused
 
@@ -255,7 +255,8 @@ def test_options_are_checked():
 
 def test_an_estimate_comes_from_finished_scans(go, bids, model):
     _, out, _ = go("--dry-run", "--json")
-    assert json.loads(out)["seconds"] is None
+    assert json.loads(out)["basis"].endswith("from the time of one tile")
+    assert 0 < json.loads(out)["seconds"] < 10
     go("--participant-label", "00")
     for number, seconds in enumerate((2.0, 4.0)):  # known times in place of measured ones
         path = go.out / f".score-jax/sub-00/sub-00_ses-0{number}_T2w.json"
@@ -269,9 +270,36 @@ def test_an_estimate_comes_from_finished_scans(go, bids, model):
     assert "from 2 finished scans" in str(guess)
     assert str(guess).startswith("about 0:00:12")
     assert estimate((), go.out).seconds == 0
+    unknown = estimate(plan.todo, go.out / "elsewhere")
+    assert str(unknown) == "unknown (no scan was done here yet)"
     status, _, err = go("--dry-run")
     assert status == 0
     assert "4 of 6 scans to do, 2 finished" in err
+
+
+@pytest.mark.parametrize(
+    ("tile", "more"),
+    [
+        ((8, 10, 12), {"preprocessing": Preprocessing(axcodes="RAS", spacing_mm=(1.2, 0, 1.1))}),
+        ((40, 6, 6), {"preprocessing": Preprocessing(transpose=(2, 0, 1)), "tile_step": 0.7}),
+        ((9, 7), {"slice_axis": 1}),
+    ],
+)
+def test_tiles_are_counted_as_they_come(bids, tile, more):
+    seen = []
+
+    def network(tiles):
+        seen.append(len(tiles))
+        return np.stack([tiles[..., 0] - 1, tiles[..., 0] - 3], axis=-1).astype(np.float32)
+
+    given = {
+        "kind": "unet", "options": {}, "in_channels": 1, "channel_names": ("T2w",),
+        "regions": REGIONS, "tile": tile,
+    }  # fmt: skip
+    model = Predictor(ModelSpec(**given, **more), [{}], runtime=network)
+    path = bids / SCAN
+    model.predict(path)
+    assert tiles_of(model, load_header(path)) == len(seen)
 
 
 def test_ratings_come_into_the_tables(go):
