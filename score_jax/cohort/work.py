@@ -20,7 +20,7 @@ from score_jax.cohort.options import Options
 from score_jax.cohort.scans import Scan
 from score_jax.cohort.state import Job, Record
 from score_jax.data import Case
-from score_jax.errors import OutputError, ScoreError
+from score_jax.errors import ConfigError, OutputError, ScoreError
 from score_jax.imaging import write_json, write_tsv
 from score_jax.imaging.bids import derivative, stem
 from score_jax.imaging.tables import plain
@@ -287,7 +287,7 @@ def segment(
     if not options.spread:
         return model.predict(volume, soft=options.soft, postprocess=options.postprocess, **common)
     if not isinstance(model, Predictor):
-        raise ScoreError(
+        raise ConfigError(
             f"{model.name}: got an ensemble of different networks; spread is for networks of one "
             "kind",
             hint="run one of its models",

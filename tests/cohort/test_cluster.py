@@ -19,6 +19,7 @@ from score_jax.cohort.distributing import KilledError, distribute
 from score_jax.cohort.options import Options
 from score_jax.cohort.remote import UnfitWorkerError, run_there, settings_of
 from score_jax.cohort.scans import find_scans, open_output
+from score_jax.cohort.state import read_record
 from score_jax.errors import ConfigError
 from tests.commands import refused
 
@@ -233,6 +234,24 @@ def test_an_error_is_a_result(monkeypatch):
     options = Options(models=("gm",))
     with pytest.raises(UnfitWorkerError):
         list(run_there(settings_of(options, Path(), Path()), [], ClusterOptions(kind="local")))
+
+
+def test_a_scan_that_killed_its_workers_has_a_record(bids, model, tmp_path, monkeypatch):
+    from score_jax.cohort import remote
+
+    options = Options(models=(str(model),))
+    out = open_output(tmp_path / "out", bids)
+    jobs = running.plan(find_scans(bids), work.load(options), options, out).todo[:2]
+    errors = [KilledError("sub-00: the worker died"), ValueError("a fault")]
+    told = [(job.scan.id, error) for job, error in zip(jobs, errors, strict=True)]
+    monkeypatch.setattr(remote, "distribute", lambda *_, **__: iter(told))
+    killed, fault = run_there(settings_of(options, bids, out), jobs, ClusterOptions(kind="local"))
+    assert killed["Error"]["Text"].startswith("sub-00: the worker died")
+    assert "ValueError: a fault" in fault["Bug"]
+    assert read_record(out, jobs[0].scan) == killed
+    assert set(running.plan(find_scans(bids), work.load(options), options, out).why) == {
+        "failed", "new",
+    }  # fmt: skip
 
 
 def test_a_model_is_loaded_once_and_done_scans_are_not_done(bids, model, tmp_path, monkeypatch):
