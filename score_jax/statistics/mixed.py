@@ -257,7 +257,7 @@ def _minimise(sums: _Sums, *, one_level: bool) -> np.ndarray:
         return (state.deviance if state else math.inf) + 1e-3 * beyond
 
     best = np.full(1 if one_level else 2, _START)
-    for tight in (1e-3, 1e-9):
+    for tight in (1e-2, 1e-7):
         found = optimize.minimize(
             value, best, method="Nelder-Mead",
             options={"xatol": tight, "fatol": tight * 1e-2, "maxiter": 2000},

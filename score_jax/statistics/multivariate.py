@@ -118,21 +118,32 @@ def tukey(values: Values, groups: Values) -> Comparisons:
 
     Groups with fewer than two values are left out; fewer than two groups: no P.
 
-    Source: scipy's `tukey_hsd`.
+    Source: Kramer, Biometrics 12 (1956) 307.
     """
-    from scipy.stats import tukey_hsd
-
     array, labels = as_values(values), np.asarray([str(name) for name in groups])
     kept: Bool[np.ndarray, " n"] = ~np.isnan(array)
     by_name = {str(name): array[kept & (labels == name)] for name in np.unique(labels)}
     by_name = {name: found for name, found in by_name.items() if found.size > 1}
     names = sorted(by_name, key=lambda name: float(by_name[name].mean()))
     means = np.array([by_name[name].mean() for name in names], np.float64)
-    p = np.full((len(names), len(names)), math.nan)
-    if len(names) > 1 and any(np.ptp(found) > 0 for found in by_name.values()):
-        p = np.array(tukey_hsd(*(by_name[name] for name in names)).pvalue, np.float64)
-        np.fill_diagonal(p, math.nan)
-    return Comparisons(tuple(names), means, p)
+    return Comparisons(tuple(names), means, _tukey_kramer([by_name[name] for name in names]))
+
+
+def _tukey_kramer(samples: list[np.ndarray]) -> Float64[np.ndarray, "k k"]:
+    """P of each pair; scipy's `tukey_hsd` integrates every pair twice and each with itself."""
+    from scipy.stats import studentized_range
+
+    k = len(samples)
+    p = np.full((k, k), math.nan)
+    df = sum(sample.size for sample in samples) - k
+    within = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples)
+    if k < 2 or within == 0:
+        return p
+    for i, j in zip(*np.triu_indices(k, 1), strict=True):
+        a, b = samples[i], samples[j]
+        se = math.sqrt(within / df / 2 * (1 / a.size + 1 / b.size))
+        p[i, j] = p[j, i] = float(studentized_range.sf(abs(a.mean() - b.mean()) / se, k, df))
+    return p
 
 
 def _dummies(

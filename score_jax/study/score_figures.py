@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from score_jax.study.results import Figure
 from score_jax.study.score_tables_frames import COMPARTMENTS, PARTS, Study, read_study, select
@@ -46,6 +47,7 @@ def _profiles(study: Study) -> Figure:
                     of.index.to_numpy(float) + shift, of["mean"], of["std"].fillna(0.0),
                     color=GROUP_COLOURS[group], marker="o", ms=3, lw=1, capsize=2, label=group,
                 )  # fmt: skip
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _finish(axis, name, "slice, cranial to caudal", "area, mm²", bool(len(part)))
     _legend(canvas)
     return Figure(
@@ -57,17 +59,18 @@ def _profiles(study: Study) -> Figure:
 def _reproducibility(study: Study) -> Figure:
     canvas = Canvas(figsize=(10, 4), layout="constrained")
     rows = select(study.pairs, group="HC", tissue="total", ok=True)
+    names = [name for name in COMPARTMENTS if name != "lesion"]  # controls have none
     for axis, comparison in zip(canvas.subplots(1, 2, sharey=True), ("intra", "inter"),
                                 strict=True):  # fmt: skip
         part = select(rows, comparison=comparison)
         series = {
             METHOD_NAMES[method]: (
                 METHOD_COLOURS[method],
-                [_values(part, "dsc", compartment=name, method=method) for name in COMPARTMENTS],
+                [_values(part, "dsc", compartment=name, method=method) for name in names],
             )
             for method in ("manual", "score")
         }
-        drawn = _boxes(axis, series, COMPARTMENTS)
+        drawn = _boxes(axis, series, names)
         _finish(axis, f"{comparison}-session", "", "DSC", drawn)
     _legend(canvas)
     return Figure(

@@ -204,7 +204,7 @@ def edss_table(study: Study) -> tuple[Table, Found]:
         told.append(f"{len(out)} patients with a missing value are left out: {named(out)}.")
     if "edss" in lacking or len(rows) <= len(names) + 1 or rows["edss"].nunique() < 2:
         why = f"n.a.: {len(rows)} patients with all values, {len(names)} candidates."
-        return Table("Table 11", title, pd.DataFrame(), (why, *told)), {}
+        return Table("Table 11", title, pd.DataFrame([{"step": NONE}]), (why, *told)), {}
     columns, dropped = without_collinear(covariates(rows, names), names)
     if dropped:
         told.append(f"Constant or collinear, left out: {named(dropped)}.")

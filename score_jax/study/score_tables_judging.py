@@ -176,7 +176,7 @@ def ordered(
         held, total, here = 0, 0, []
         for chain, path in zip(chains, paths, strict=True):
             comparisons = found.get(path)
-            if comparisons is None or len(comparisons.names) < len(chain.split()[::2]):
+            if comparisons is None or not set(chain.split()[::2]) <= set(comparisons.names):
                 return MISSING
             here.append(comparisons.order())
             for one in _relations(chain, comparisons):

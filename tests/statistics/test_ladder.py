@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import shapiro
 
-from score_jax.statistics.ladder import POWERS, Ladder, tukey_ladder
+from score_jax.statistics.ladder import POWERS, Ladder, _w, tukey_ladder
 
 # "Transforming data", Summary and Analysis of Extension Program Evaluation in R: lambda -0.1
 TURBIDITY = [
@@ -72,3 +72,10 @@ def test_too_little_to_choose_from(values):
 def test_negative_values_are_refused():
     with pytest.raises(ValueError, match="below 0"):
         tukey_ladder([1.0, -2.0, 3.0])
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 11, 300, 5000])
+def test_w_is_that_of_scipy(rng, n):
+    x = np.sort(rng.gamma(3.0, size=n))
+    wanted = [shapiro(x).statistic, shapiro(np.log(x)).statistic, shapiro(-1 / x).statistic]
+    np.testing.assert_allclose(_w(x, np.array([1.0, 0.0, -1.0])), wanted, rtol=1e-6)
