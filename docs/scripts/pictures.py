@@ -6,6 +6,7 @@
 
 import argparse
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,15 @@ def overview() -> Any:
     import score_jax as sj
 
     scan = sj.phantom.sci_cohort(
-        4, 1, contrast="T2starw", acquisition="axial", grid_mm=0.5, thickness_mm=5.0,
-        field_of_view_mm=(50.0, 50.0, 50.0), scans=1, healthy=1.0,
+        4, 2, contrast="T2starw", acquisition="axial", grid_mm=0.5, thickness_mm=5.0,
+        field_of_view_mm=(40.0, 40.0, 30.0), scans=1, healthy=1.0,
     )[0].scans[0]  # fmt: skip
     spacing = nib.affines.voxel_sizes(scan.affine)
-    found = sj.load_model("gm").predict(sj.Volume(scan.image, scan.affine))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "scan.nii.gz")
+        sj.save(path, scan.image, sj.Volume(scan.image, scan.affine))
+        found = sj.load_model("gm").predict(path)
+    assert metrics.dice(found.masks["cord"], scan.truth["cord"]) > 0.9, "not the same grid"
     z = scan.image.shape[2] // 2
     figure = Figure(figsize=(10, 3.3), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])

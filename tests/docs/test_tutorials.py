@@ -42,7 +42,7 @@ def test_the_phantom(tmp_path):
     (areas,) = tmp_path.glob("areas/*.tsv")
     assert 40 < max(column(areas, "MEAN(area)")) < 130
     assert (tmp_path / "run/progress.png").is_file()
-    (lesions,) = tmp_path.glob("lesions/*.tsv")
+    (lesions,) = tmp_path.glob("lesions/*_lesions.tsv")
     assert min(column(lesions, "volume [mm3]")) > 0
 
 
