@@ -152,12 +152,17 @@ def percent_change(
 ) -> Estimate:
     """100 (to - of) / of for two marginal means; interval by the delta method, P of the difference.
 
+    Of a mean of 0 (a part that was never found) nothing is a percentage: NaN, but for P.
+
     Args:
       fit: the model.
       of: weights of the reference mean (controls).
       to: weights of the other mean.
     """
     base, other = float(of @ fit.beta), float(to @ fit.beta)
+    if base == 0:
+        p, nan = estimate(fit, to - of).p, math.nan
+        return Estimate(nan, nan, p, nan, nan, fit.df)
     gradient = 100 * (to / base - of * other / base**2)
     se = math.sqrt(max(float(gradient @ fit.covariance @ gradient), 0.0))
     found = _estimate(100 * (other / base - 1), se, fit.df)

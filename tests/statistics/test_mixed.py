@@ -119,6 +119,11 @@ def test_percent_change_by_small_steps(rng):
     assert found.value == pytest.approx(percent(fit.beta))
     assert found.se == pytest.approx(math.sqrt(gradient @ fit.covariance @ gradient), rel=1e-6)
     assert found.p == estimate(fit, to - of).p
+    nothing = percent_change(fit, np.zeros(3), to)  # of a mean of 0
+    assert [math.isnan(v) for v in (nothing.value, nothing.se, nothing.low, nothing.high)] == [
+        True
+    ] * 4
+    assert nothing.p == estimate(fit, to).p
 
 
 def test_nakagawa_by_hand(rng):
