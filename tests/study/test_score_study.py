@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 TINY = (
     "subjects=2", "field_of_view_mm=24.0", "grid_mm=1.0", "folds=2", "checkpoints=3",
-    "lengths.tissue=6", "lengths.lesion=3", "lengths.canal=3", "lengths.parts=3",
+    "lengths.tissue=4", "lengths.parts=3",
     "train.mdgru.hidden=[4]", "train.mdgru.linear=[]", "train.mdgru.kernel=3",
     "train.sampling.patch=[16, 16]", "train.sampling.batch=1", "train.augment.enabled=false",
     "tables.draws=50",
@@ -40,7 +40,7 @@ class Told:
 
 def study(out, told, *more):
     return score.run_score(
-        "simulated", out, scale="smoke", overrides=(*TINY, *more), seed=4,
+        "simulated", out, scale="smoke", overrides=(*TINY, *more), seed=4, joint=True,
         arguments=["score-jax", "study", "score"], on_stage=told.stage, on_count=told.count,
     )  # fmt: skip
 
@@ -55,12 +55,10 @@ def test_what_it_leaves(done):
     found, out, told = done
     assert found.page == out / "report.html"
     assert [name for name, what in told.stages if what == "done"] == [
-        "cohort", "scans", "networks/tissue", "networks/lesion", "networks/canal",
-        "networks/parts", "segmentations/tissue", "segmentations/lesion", "segmentations/canal",
-        "segmentations/parts", "frames",
+        "cohort", "scans", "networks/first", "networks/second", "segmentations/first",
+        "segmentations/second", "frames",
     ]  # fmt: skip
-    # 2 groups x 3 raters x 2 folds; patients; 2 groups x 2 folds, twice
-    assert found.networks == 12 + 6 + 4 + 4
+    assert found.networks == 2 * 3 * 2 + 2 * 2  # groups x raters x folds, groups x folds
     assert [table.name for table in found.tables] == [f"Table {n}" for n in range(1, 14)]
     assert sorted(p.stem for p in (out / "tables").glob("*.tsv")) == sorted(
         f"table-{n}" for n in range(1, 14)
@@ -69,7 +67,7 @@ def test_what_it_leaves(done):
     assert {"figure-1a", "figure-1b", "figure-2"} <= figures
     assert figures == {path.stem for path in (out / "figures").glob("*.svg")}
     page = found.page.read_text()
-    for words in ("score-jax study score", "4; of the split 2023", "networks/lesion", "rescans",
+    for words in ("score-jax study score", "4; of the split 2023", "networks/second", "rescans",
                   "p_remove", "no human was scanned", "Table 13"):  # fmt: skip
         assert words in page, words
 
@@ -78,7 +76,7 @@ def test_no_test_subject_was_ever_learned(done):
     _, out, _ = done
     scans = read_cases(out / "stages" / "scans")[0]
     assert len(scans) == 2 * 3 + 2
-    for name in ("tissue", "lesion", "canal", "parts"):
+    for name, raters in (("first", 3), ("second", 1)):
         folder = out / "stages" / "networks" / name
         networks = read_networks(folder)
         splits = read_json(folder / "run" / "split.json")
@@ -91,11 +89,9 @@ def test_no_test_subject_was_ever_learned(done):
         assert len(set(summary["weights_sha256"])) == len(networks)
         for scan in scans:
             asked = holding_out(networks, scan)
-            raters = 1 if name in ("canal", "parts") else 3
-            assert len(asked) == (0 if (name, scan.group) == ("lesion", "HC") else raters)
-            found = out / "stages" / "segmentations" / name / f"{scan.folder}.npz"
-            assert found.is_file() == bool(asked)
-    learned = read_networks(out / "stages" / "networks" / "tissue")
+            assert len(asked) == raters
+            assert (out / "stages" / "segmentations" / name / f"{scan.folder}.npz").is_file()
+    learned = read_networks(out / "stages" / "networks" / "first")
     rescans = {n.rater for n in learned for case in n.train if "_scan-3_" in case}
     assert rescans == {"rater1"}
 
@@ -137,31 +133,30 @@ def test_again_nothing_is_repeated(done, run):
     sets = [word for text in TINY for word in ("--set", text)]
     status, text, err = run(
         "study", "score", "--out", out, "--scale", "smoke", "--seed", 4, "--device", "cpu",
-        "--json", *sets,
+        "--joint", "--json", *sets,
     )  # fmt: skip
     assert status == 0, err
     said = json.loads(text)
-    assert said["networks"] == 26
+    assert said["networks"] == 16
     assert said["tables"][-1] == "Table 13"
     assert said["rows"]["slices"] == 96
-    assert err.count(": kept") == 11
+    assert err.count(": kept") == 7
     assert "done" not in err.replace("Done", "")
     assert (out / "frames" / "pairs.tsv").read_bytes() == before
 
 
 def test_a_training_stopped_in_the_midst_goes_on(done):
     _, out, _ = done
-    stopped, after = Told(stop=("canal: steps", 7)), Told()
+    stopped, after = Told(stop=("second: steps", 7)), Told()
     with pytest.raises(RuntimeError, match="stopped in the midst"):
-        study(out, stopped, "lengths.canal=9")  # saved at 3, 6, 9
-    study(out, after, "lengths.canal=9")
-    steps = [done for what, done, _ in after.counts if what == "canal: steps"]
+        study(out, stopped, "lengths.parts=9")  # saved at 3, 6, 9
+    study(out, after, "lengths.parts=9")
+    steps = [done for what, done, _ in after.counts if what == "second: steps"]
     assert steps == [7, 8, 9]
     became = dict(after.stages)
-    assert became["networks/tissue"] == became["networks/parts"] == "kept"
-    assert became["segmentations/tissue"] == "kept"
-    assert ("networks/canal", "resumed") in after.stages
-    assert became["segmentations/canal"] == became["frames"] == "done"
+    assert became["networks/first"] == became["segmentations/first"] == "kept"
+    assert ("networks/second", "resumed") in after.stages
+    assert became["segmentations/second"] == became["frames"] == "done"
 
 
 def test_commands_refuse(run, tmp_path):
