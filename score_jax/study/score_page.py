@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +82,20 @@ def make_report(done: Done, arguments: Sequence[str]) -> Report:
       ConfigError: an unknown option of the tables.
     """
     options = table_options(done)
-    frames = tuple(done.frames[name] for name in score_measures.FRAMES)
+    subjects, slices, areas, pairs = (done.frames[name] for name in score_measures.FRAMES)
+    given = {"options": options, "seed": done.seed}
+    with warnings.catch_warnings():
+        # of few people or of networks that find nothing: values all equal, no variance. The tables
+        # say n.a. where that leaves nothing to tell.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        tables = score_tables(subjects, slices, areas, pairs, **given)
+        figures = score_figures(subjects, slices, areas, pairs, **given)
     return Report(
         title="SCORE study",
         lead=_lead(done),
         problems=issues_frame(done.issues),
-        tables=score_tables(*frames, options=options, seed=done.seed),
-        figures=[*montages(done), *score_figures(*frames, options=options, seed=done.seed)],
+        tables=tables,
+        figures=[*montages(done), *figures],
         choices=[*choices(done.options), *table_choices(options)],
         made_by=_made_by(done, arguments),
     )
@@ -225,6 +233,7 @@ def _made_by(done: Done, arguments: Sequence[str]) -> dict[str, str]:
         "platform": start["platform"], "devices": ", ".join(start["devices"]),
         "written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "scale": done.scale,
         "seed": f"{done.seed}; of the split {done.options.split_seed}",
+        "seeds of networks": f"{done.seed} + number, in the order of weights below",
     }  # fmt: skip
     for stage in done.trained:
         sums = read_json(stage.folder / RUN / SUMMARY)["weights_sha256"]
