@@ -1,5 +1,7 @@
 """The site: every error class and page is there, quotations are true, commands exist."""
 
+import ast
+import importlib
 import importlib.util
 import re
 import shlex
@@ -174,3 +176,56 @@ def test_the_site_asks_nothing_of_others(tmp_path):
     assert equations.count("<math") > 20
     assert "$$" not in equations
     assert "models/gm" in (tmp_path / "models.html").read_text()
+
+
+def blocks_of_python():
+    for page in [*PAGES, ROOT / "README.md"]:
+        for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S):
+            yield page.name, ast.parse(block)
+
+
+def named(block):
+    """Every public name of ours that a block uses: `sj.load`, `from score_jax import x`, `x.y`."""
+    ours = {"sj": "score_jax"}
+    for node in ast.walk(block):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("score_jax"):
+            ours |= {one.name: f"{node.module}.{one.name}" for one in node.names}
+    yield from ours.values()
+    for node in ast.walk(block):
+        if not isinstance(node, ast.Attribute):
+            continue
+        first, _, rest = ast.unparse(node).partition(".")
+        if first in ours and re.fullmatch(r"\w+(\.\w+)*", rest):
+            yield f"{ours[first]}.{rest}"
+
+
+def there(name):
+    found = importlib.import_module("score_jax")
+    for place, word in enumerate(name.split(".")[1:], 2):
+        if not hasattr(found, word):
+            importlib.import_module(".".join(name.split(".")[:place]))  # raises what is missing
+        found = getattr(found, word)
+    return found
+
+
+def test_names_of_the_pages_exist():
+    names = {(page, name) for page, block in blocks_of_python() for name in named(block)}
+    assert len(names) >= 12
+    for page, name in sorted(names):
+        assert there(name) is not None, page
+    with pytest.raises(ModuleNotFoundError, match="segment"):
+        there("score_jax.segment")
+
+
+def test_letters_of_orientation():
+    """The table of docs/orientation.md by nibabel, and its example as it stands."""
+    (block,) = (b for page, b in blocks_of_python() if page == "orientation.md")
+    exec(compile(block, "orientation.md", "exec"), {})
+    sides = {"left": "L", "right": "R", "front": "A", "back": "P", "head": "S", "feet": "I"}
+    rows = re.findall(r"^\| from .*\|$", (DOCS / "orientation.md").read_text(), re.M)
+    assert len(rows) == 3
+    for row in rows:
+        *axes, ours, theirs = (cell.strip(" *") for cell in row.strip("|").split("|"))
+        words = [re.fullmatch(r"(?:the \w+ )?from (\w+) to (\w+)", axis).groups() for axis in axes]
+        assert ours.split(",")[0] == "".join(sides[end] for _, end in words)
+        assert theirs == "".join(sides[start] for start, _ in words)
