@@ -380,9 +380,10 @@ def _report(
     work: _Work, frames: Mapping[str, pd.DataFrame], given: Given, others: Sequence[Baseline]
 ) -> SciStudy:
     if frames["scores"].empty:
+        first = work.problems[-1] if work.problems else {"where": "", "problem": ""}
         raise DatasetError(
-            f"{work.cohort.dataset.root}: no scan could be scored; the first of "
-            f"{len(work.problems)} problems: {work.problems[-1:]}"
+            f"{work.cohort.dataset.root}: no scan could be scored; expected some",
+            hint=f"{first['where']}: {first['problem']}",
         )
     report = report_of(
         frames, work.problems, given, cohort=work.cohort, options=work.options,

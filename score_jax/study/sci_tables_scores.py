@@ -10,6 +10,7 @@ from score_jax.statistics.significance import bonferroni, format_p
 from score_jax.study.results import Table
 from score_jax.study.sci_cohort import CORD, LESION
 from score_jax.study.sci_numbers import (
+    MANUAL,
     METRICS,
     THREE_D,
     TWO_D,
@@ -68,10 +69,12 @@ def accuracy_table(numbers: Numbers) -> Table:
                 head = f"P {column_title(a)} against {column_title(b).removeprefix('site ')}"
                 row[head] = p_text(mann_whitney(*both))
             rows.append(row)
+    drawn = numbers.biomarker(MANUAL, "volume", "average")
     notes = (
         f"Network of phase {numbers.last}; mean ± SD over scans, each averaged over the seeds in "
         "whose test set it is.",
         "Site against site: Mann-Whitney.",
+        f"No lesion is drawn in {int((drawn == 0).sum())} of {count(drawn)} tested scans.",
         _DISTANCES,
         _EMPTY,
     )

@@ -190,6 +190,14 @@ def test_table_2_means_and_mann_whitney():
     assert float("0" + row["P site 1 against 2"]) == pytest.approx(wanted, abs=5e-4)
 
 
+def test_scans_without_a_drawn_lesion_are_counted():
+    measured = biomarkers_frame()
+    own = (measured.participant == "sub-site21") & (measured.method == "manual")
+    measured.loc[own, ["volume", "length", "adr"]] = 0.0
+    notes = table(2, sessions_frame(), scores_frame(), measured).notes
+    assert "No lesion is drawn in 1 of 17 tested scans." in notes
+
+
 def test_table_3_leaves_out_pairs_with_an_unknown_value_in_that_test_alone():
     scores = scores_frame()
     gone = (scores.participant == "sub-site13") & (scores.method == "2d")
