@@ -1,6 +1,7 @@
 """t tests of means: paired (of slices and of subjects) and unpaired."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -50,7 +51,7 @@ def welch_t(a: Values, b: Values) -> Outcome:
         return impossible(n, "no spread")
     from scipy.stats import ttest_ind
 
-    found = ttest_ind(first, second, equal_var=False)
+    found: Any = ttest_ind(first, second, equal_var=False)
     low, high = found.confidence_interval(0.95)
     difference = float(first.mean() - second.mean())
     return Outcome(float(found.statistic), float(found.pvalue), n, float(found.df), difference,
@@ -66,7 +67,7 @@ def _one_sample(differences: Float64[np.ndarray, " n"]) -> Outcome:
         return Outcome(math.nan, math.nan, n, n - 1.0, mean, note="every difference is the same")
     from scipy.stats import ttest_1samp
 
-    found = ttest_1samp(differences, 0.0)
+    found: Any = ttest_1samp(differences, 0.0)
     low, high = found.confidence_interval(0.95)
     return Outcome(float(found.statistic), float(found.pvalue), n, n - 1.0, mean, float(low),
                    float(high))  # fmt: skip

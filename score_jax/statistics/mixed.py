@@ -252,7 +252,7 @@ def _profile(logs: np.ndarray, sums: _Sums) -> _State | None:
 
 
 def _minimise(sums: _Sums, *, one_level: bool) -> np.ndarray:
-    """The two log ratios; Nelder and Mead's simplex, twice, so that it does not stop on a slope."""
+    """The two log ratios: a simplex finds the valley, a quasi-Newton method its floor."""
 
     def value(logs: np.ndarray) -> float:
         both = np.array([logs[0], _LOWEST]) if one_level else logs
@@ -261,13 +261,12 @@ def _minimise(sums: _Sums, *, one_level: bool) -> np.ndarray:
         beyond = float(np.abs(logs - np.clip(logs, _LOWEST, _HIGHEST)).sum())
         return (state.deviance if state else math.inf) + 1e-3 * beyond
 
-    best = np.full(1 if one_level else 2, _START)
-    for tight in (1e-2, 1e-7):
-        found = optimize.minimize(
-            value, best, method="Nelder-Mead",
-            options={"xatol": tight, "fatol": tight * 1e-2, "maxiter": 2000},
-        )  # fmt: skip
-        best = found.x
+    start = np.full(1 if one_level else 2, _START)
+    rough = optimize.minimize(
+        value, start, method="Nelder-Mead", options={"xatol": 1e-2, "fatol": 1e-4}
+    )
+    fine = optimize.minimize(value, rough.x, method="BFGS", jac="3-point", options={"gtol": 1e-7})
+    best = fine.x if fine.fun < rough.fun else rough.x
     best = np.clip(best, _LOWEST, _HIGHEST)
     return np.array([best[0], _LOWEST]) if one_level else best
 

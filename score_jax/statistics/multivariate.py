@@ -3,7 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def manova(frame: pd.DataFrame, scores: list[str], factors: list[str]) -> tuple[
     """
     from statsmodels.multivariate.manova import MANOVA
 
-    rows = frame[[*scores, *factors]].dropna()
+    rows: Any = frame[[*scores, *factors]].dropna()
     used = [factor for factor in factors if rows[factor].nunique() > 1]
     columns = 1 + sum(rows[factor].nunique() - 1 for factor in used)
     if not used or len(rows) <= columns + len(scores):
@@ -147,7 +147,7 @@ def _tukey_kramer(samples: list[np.ndarray]) -> Float64[np.ndarray, "k k"]:
 
 
 def _dummies(
-    rows: pd.DataFrame, factors: list[str]
+    rows: Any, factors: list[str]
 ) -> tuple[Float64[np.ndarray, "n p"], dict[str, list[int]]]:
     columns, places = [np.ones(len(rows))], {}
     for factor in factors:

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def wilcoxon(a: Values, b: Values) -> Outcome:
         return impossible(n, "no pair differs")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of small samples and ties: as documented above
-        found = stats.wilcoxon(first, second)
+        found: Any = stats.wilcoxon(first, second)
     note = (
         "fewer than six pairs differ: P cannot fall below .05" if _differ(first, second) < 6 else ""
     )
@@ -118,7 +119,7 @@ def spearman(a: Values, b: Values) -> Outcome:
         return impossible(first.size, "fewer than three pairs")
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return impossible(first.size, "a column is constant")
-    found = stats.spearmanr(first, second)
+    found: Any = stats.spearmanr(first, second)
     return Outcome(float(found.statistic), float(found.pvalue), first.size, first.size - 2.0)
 
 
@@ -155,7 +156,7 @@ def trend(x: Values, y: Values) -> Outcome:
     from scipy import stats
 
     first, second = complete(x, y)
-    line = stats.linregress(first, second)
+    line: Any = stats.linregress(first, second)
     half = float(stats.t.ppf(0.975, first.size - 2)) * float(line.stderr)
     slope = float(line.slope)
     return Outcome(found.statistic, found.p, found.n, found.df, slope, slope - half, slope + half)

@@ -10,7 +10,14 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from score_jax.study.results import Figure
-from score_jax.study.score_tables_frames import COMPARTMENTS, PARTS, Study, read_study, select
+from score_jax.study.score_tables_frames import (
+    COMPARTMENTS,
+    PARTS,
+    Frame,
+    Study,
+    read_study,
+    select,
+)
 from score_jax.study.score_tables_options import TableOptions
 
 GROUP_COLOURS = {"HC": "#0072b2", "MS": "#d55e00"}
@@ -124,7 +131,7 @@ def _bland_altman(study: Study) -> Figure:
     )  # fmt: skip
 
 
-def _difference(axis: Axes, both: pd.DataFrame, label: str, name: str) -> None:
+def _difference(axis: Axes, both: Frame, label: str, name: str) -> None:
     difference = (both["area_a"] - both["area_b"]).to_numpy(np.float64)
     for group, colour in GROUP_COLOURS.items():
         of = (both["group"] == group).to_numpy(bool)
@@ -162,7 +169,7 @@ def _boxes(
     return drawn
 
 
-def _values(rows: pd.DataFrame, column: str, **wanted: str) -> np.ndarray:
+def _values(rows: Frame, column: str, **wanted: str) -> np.ndarray:
     values = select(rows, **wanted)[column].to_numpy(np.float64)
     return values[~np.isnan(values)]
 

@@ -10,7 +10,7 @@ from score_jax.metrics.agreement import icc
 from score_jax.statistics.ranks import spearman, trend
 from score_jax.statistics.significance import benjamini_hochberg, format_p
 from score_jax.study.results import Table
-from score_jax.study.score_tables_frames import COMPARTMENTS, METRICS, PARTS, Study, select
+from score_jax.study.score_tables_frames import COMPARTMENTS, METRICS, PARTS, Frame, Study, select
 from score_jax.study.score_tables_scores import (
     NOTHING,
     Difference,
@@ -100,7 +100,7 @@ def reproducibility_table(study: Study) -> tuple[Table, Found]:
     return Table("Table 4", "Reproducibility", pd.DataFrame(lines), tuple(notes)), found
 
 
-def _footer(rows: pd.DataFrame, scale: Any, names: Sequence[str], found: Found) -> list[str]:
+def _footer(rows: Frame, scale: Any, names: Sequence[str], found: Found) -> list[str]:
     if not len(rows):
         return ["n.a.: no rescans of controls."]
     joint, apart, alone = joint_effects(rows, ("method", "comparison", "compartment", "slice"))
@@ -189,7 +189,7 @@ def accuracy_table(study: Study) -> tuple[Table, Found]:
 
 
 def _accuracy_footer(
-    rows: pd.DataFrame, scale: Any, places: Sequence[tuple[str, str]], found: Found
+    rows: Frame, scale: Any, places: Sequence[tuple[str, str]], found: Found
 ) -> list[str]:
     if not len(rows):
         return ["n.a.: no manual masks to compare with."]
@@ -253,19 +253,19 @@ def sensitivity_table(study: Study) -> tuple[Table, Found]:
     return Table("Table 12", title, pd.DataFrame(lines), notes), found
 
 
-def _methods(rows: pd.DataFrame, name: str, metric: str) -> Difference:
+def _methods(rows: Frame, name: str, metric: str) -> Difference:
     part = select(rows, compartment=name)
     on = ("subject", "slice", "comparison")
     a, b = select(part, method="score"), select(part, method="manual")
     return paired(a, b, f"{metric}_t", on)
 
 
-def _sessions(rows: pd.DataFrame, name: str, metric: str) -> Difference:
+def _sessions(rows: Frame, name: str, metric: str) -> Difference:
     part = select(rows, compartment=name, method="score")
     return paired(select(part, comparison="intra"), select(part, comparison="inter"), f"{metric}_t")
 
 
-def _groups(rows: pd.DataFrame, compartment: str, tissue: str, metric: str) -> Difference:
+def _groups(rows: Frame, compartment: str, tissue: str, metric: str) -> Difference:
     """Controls have no lesions: their normal-appearing tissue is all of it."""
     if compartment == "lesion":
         return NOTHING
@@ -274,14 +274,14 @@ def _groups(rows: pd.DataFrame, compartment: str, tissue: str, metric: str) -> D
     return unpaired(hc, ms, f"{metric}_t")
 
 
-def _tissues(rows: pd.DataFrame, compartment: str, tissue: str, metric: str) -> Difference:
+def _tissues(rows: Frame, compartment: str, tissue: str, metric: str) -> Difference:
     if tissue != "NA":
         return NOTHING
     part = select(rows, group="MS", compartment=compartment)
     return paired(select(part, tissue="NA"), select(part, tissue="total"), f"{metric}_t")
 
 
-def _types(rows: pd.DataFrame, compartment: str, tissue: str, metric: str) -> Difference:
+def _types(rows: Frame, compartment: str, tissue: str, metric: str) -> Difference:
     part = select(rows, group="MS", compartment=compartment, tissue=tissue)
     return unpaired(select(part, progressive=0.0), select(part, progressive=1.0), f"{metric}_t")
 
@@ -318,7 +318,7 @@ def _icc_note(study: Study, found: Found) -> str:
     return f"ICC(A,1) of SCORE's areas over the scans, subjects x slices: {listed}."
 
 
-def _present(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def _present(rows: Frame) -> list[tuple[str, str]]:
     """(compartment, tissue) in the usual order."""
     there = set(zip(rows["compartment"], rows["tissue"], strict=True))
     return [(c, t) for c in COMPARTMENTS for t in ("total", "NA") if (c, t) in there]

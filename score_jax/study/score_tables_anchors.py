@@ -168,8 +168,8 @@ def _accuracy_statements() -> list[Anchor]:
         ))  # fmt: skip
 
     def falls(found: Found, options: TableOptions) -> Verdict:
-        tests = [found.get(("EDSS", name, "total")) for name in PARTS]
-        if any(pair is None or math.isnan(pair[0].p) for pair in tests):
+        tests = [found[key] for name in PARTS if (key := ("EDSS", name, "total")) in found]
+        if len(tests) < len(PARTS) or any(math.isnan(pair[0].p) for pair in tests):
             return MISSING
         held = sum(one.statistic < 0 and one.p < 0.001 for one, _ in tests)
         subjects = sum(two.statistic < 0 and two.p < 0.05 for _, two in tests)
@@ -234,8 +234,9 @@ def _areas() -> list[Anchor]:
                             f"{word}, P < .001", _sided(key, side)))  # fmt: skip
 
     def alike(found: Found, options: TableOptions) -> Verdict:
-        tests = [found.get(("area SCORE-manual", "HC", name, "total")) for name in PARTS]
-        if any(one is None or math.isnan(one[1]) for one in tests):
+        keys = [("area SCORE-manual", "HC", name, "total") for name in PARTS]
+        tests = [found[key] for key in keys if key in found]
+        if len(tests) < len(PARTS) or any(math.isnan(one[1]) for one in tests):
             return MISSING
         differ = sum(one[1] < 0.05 for one in tests)
         return Verdict(f"{differ} of {len(tests)} differ", differ == 0)

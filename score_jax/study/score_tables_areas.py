@@ -15,7 +15,7 @@ from score_jax.statistics.significance import benjamini_hochberg, format_p
 from score_jax.statistics.variation import bootstrap_cv_ratio, feltz_miller
 from score_jax.study.results import Table
 from score_jax.study.score_tables_agreement import DEPENDENT, STARRED
-from score_jax.study.score_tables_frames import COMPARTMENTS, PARTS, Study, select
+from score_jax.study.score_tables_frames import COMPARTMENTS, PARTS, Frame, Study, select
 from score_jax.study.score_tables_models import areas_of, covariates, model_rows
 from score_jax.study.score_tables_scores import paired
 from score_jax.study.score_tables_text import NONE, mean_sd, number, p_text, summarise
@@ -69,7 +69,7 @@ def areas_table(study: Study) -> tuple[Table, Found]:
     return Table("Table 6", "Areas", pd.DataFrame(lines), notes), found
 
 
-def _area(rows: pd.DataFrame, place: tuple[str, str, str], found: Found) -> None:
+def _area(rows: Frame, place: tuple[str, str, str], found: Found) -> None:
     group, compartment, tissue = place
     part = select(rows, group=group, compartment=compartment, tissue=tissue)
     by = {name: select(part, method=name) for name in ("manual", "score", "truth")}
@@ -128,7 +128,7 @@ def factors_table(study: Study) -> tuple[Table, Found]:
     return Table("Table 7", "Factors of the area in controls", pd.DataFrame(lines), notes), found
 
 
-def _factor(rows: pd.DataFrame, factor: str) -> tuple[Any, float, str]:
+def _factor(rows: Frame, factor: str) -> tuple[Any, float, str]:
     rows = rows.loc[rows[factor].notna()]
     if rows["subject"].nunique() < 4:
         raise ValueError(f"{factor}: known for {rows['subject'].nunique()} controls; expected 4")

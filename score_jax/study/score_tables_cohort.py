@@ -11,7 +11,7 @@ from score_jax.statistics.ranks import mann_whitney
 from score_jax.statistics.significance import format_p
 from score_jax.study.failures import REASONS
 from score_jax.study.results import Table
-from score_jax.study.score_tables_frames import Study, select
+from score_jax.study.score_tables_frames import Frame, Study, select
 from score_jax.study.score_tables_text import NONE, Summary, count, mean_sd, number, summarise
 
 Found = dict[tuple[str, ...], Any]
@@ -43,7 +43,7 @@ def subjects_table(study: Study) -> tuple[Table, Found]:
     return Table("Table 1", "Subjects", pd.DataFrame(rows), tuple(notes)), found
 
 
-def _subject_row(group: str, people: pd.DataFrame, found: Found) -> dict[str, str]:
+def _subject_row(group: str, people: Frame, found: Found) -> dict[str, str]:
     n = len(people)
     found[group, "n"] = n
     found[group, "women"] = int((people["sex"] == "F").sum())

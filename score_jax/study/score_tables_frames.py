@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pandas as pd
 
 from score_jax.study.score_tables_options import TableOptions
+
+if TYPE_CHECKING:
+    # pandas has no stubs of its own, and what a checker infers from its source is mostly wrong
+    Frame = Any
+else:
+    Frame = pd.DataFrame
 
 PARTS = ("SC", "WM", "GM", "AH", "PH", "GC")
 COMPARTMENTS = (*PARTS, "canal", "lesion")
@@ -42,17 +48,17 @@ class Study:
       problems: what was wrong, a line each.
     """
 
-    subjects: pd.DataFrame
-    slices: pd.DataFrame
-    areas: pd.DataFrame
-    pairs: pd.DataFrame
+    subjects: Frame
+    slices: Frame
+    areas: Frame
+    pairs: Frame
     options: TableOptions
     seed: int
     problems: tuple[str, ...]
 
 
 def read_study(
-    subjects: pd.DataFrame, slices: pd.DataFrame, areas: pd.DataFrame, pairs: pd.DataFrame,
+    subjects: Frame, slices: Frame, areas: Frame, pairs: Frame,
     *, options: TableOptions, seed: int,
 ) -> Study:  # fmt: skip
     """Judge the frames; nothing in them raises."""
@@ -88,7 +94,7 @@ def named(names: Iterable[Any], limit: int = 6) -> str:
     return ", ".join(listed[:limit]) + more
 
 
-def select(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+def select(frame: Frame, **wanted: Any) -> Frame:
     """Rows whose columns hold these values (a tuple: any of them)."""
     kept = np.ones(len(frame), bool)
     for column, value in wanted.items():
@@ -100,7 +106,7 @@ def select(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
     return frame.loc[kept]
 
 
-def _typed(name: str, frame: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
+def _typed(name: str, frame: Frame, problems: list[str]) -> Frame:
     """Every column there, numbers as floats, flags as booleans, text without NaN."""
     found = {}
     absent = [column for column in _COLUMNS[name] if column not in frame.columns]
@@ -109,9 +115,10 @@ def _typed(name: str, frame: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     if told and len(frame):
         problems.append(f"{name}: no column {named(told)}; taken as unknown")
     for column in _COLUMNS[name]:
-        given = frame[column] if column in frame.columns else pd.Series([None] * len(frame))
+        given: Any = frame[column] if column in frame.columns else pd.Series([None] * len(frame))
         if column in _NUMBERS:
-            values = pd.to_numeric(given, errors="coerce").to_numpy(np.float64)
+            numbers: Any = pd.to_numeric(given, errors="coerce")
+            values = numbers.to_numpy(np.float64)
             found[column] = np.where(np.isfinite(values), values, np.nan)
         elif column in _FLAGS:
             absent_means = column == "ok"  # unknown: analysed, neither excluded nor flagged
@@ -125,9 +132,7 @@ def _typed(name: str, frame: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _people(
-    subjects: pd.DataFrame, others: Sequence[pd.DataFrame], problems: list[str]
-) -> pd.DataFrame:
+def _people(subjects: Frame, others: Sequence[Frame], problems: list[str]) -> Frame:
     groups: dict[str, set[str]] = {}
     for frame in (subjects, *others):
         pairs = frame[["subject", "group"]].drop_duplicates()
@@ -158,7 +163,7 @@ def _people(
     return _covariates(kept, problems)
 
 
-def _covariates(people: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
+def _covariates(people: Frame, problems: list[str]) -> Frame:
     for column in ("sex", "age", "tiv", "canal", "duration", "edss", "type"):
         of = people if column in ("sex", "age", "tiv", "canal") else select(people, group="MS")
         lacking = of["subject"][(of[column] == "") | of[column].isna()]
@@ -170,7 +175,7 @@ def _covariates(people: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     return people
 
 
-def _of_known(name: str, frame: pd.DataFrame, known: set[str], problems: list[str]) -> pd.DataFrame:
+def _of_known(name: str, frame: Frame, known: set[str], problems: list[str]) -> Frame:
     strange = sorted(set(frame["subject"]) - known)
     if strange:
         problems.append(
@@ -180,13 +185,11 @@ def _of_known(name: str, frame: pd.DataFrame, known: set[str], problems: list[st
     return frame.loc[frame["subject"].isin(known)].reset_index(drop=True)
 
 
-def _keys(frame: pd.DataFrame) -> list[tuple[str, float, float]]:
+def _keys(frame: Frame) -> list[tuple[str, float, float]]:
     return list(zip(frame["subject"], frame["scan"], frame["slice"], strict=True))
 
 
-def _areas(
-    areas: pd.DataFrame, excluded: set[tuple[str, float, float]], problems: list[str]
-) -> pd.DataFrame:
+def _areas(areas: Frame, excluded: set[tuple[str, float, float]], problems: list[str]) -> Frame:
     wrong = areas["area"] < 0
     if wrong.any():
         problems.append(f"areas: {int(wrong.sum())} negative, left out")
@@ -200,9 +203,7 @@ def _areas(
     return kept.drop_duplicates(place).drop(columns=["_order", "rater"]).reset_index(drop=True)
 
 
-def _pairs(
-    pairs: pd.DataFrame, excluded: set[tuple[str, float, float]], options: TableOptions
-) -> pd.DataFrame:
+def _pairs(pairs: Frame, excluded: set[tuple[str, float, float]], options: TableOptions) -> Frame:
     scans = {"intra": (1, 2), "inter": options.inter_scans}
     kept = [
         not any((who, float(scan), which) in excluded for scan in scans.get(what, (1,)))

@@ -13,7 +13,7 @@ from score_jax.statistics.ranks import partial_spearman
 from score_jax.statistics.regression import Elimination, hierarchical, without_collinear
 from score_jax.statistics.significance import benjamini_hochberg, format_p
 from score_jax.study.results import Table
-from score_jax.study.score_tables_frames import PARTS, Study, named, select
+from score_jax.study.score_tables_frames import PARTS, Frame, Study, named, select
 from score_jax.study.score_tables_models import (
     GroupEffect,
     areas_of,
@@ -26,7 +26,7 @@ from score_jax.study.score_tables_text import NONE, interval, number, p_text
 
 Found = dict[tuple[str, ...], Any]
 PAPERS = {"SC": ("tiv",), "WM": ("tiv",)}  # the paper's normalisation; raw elsewhere
-Flag = Callable[[pd.DataFrame], np.ndarray]
+Flag = Callable[[Frame], np.ndarray]
 
 
 def patients_table(study: Study, chosen: Mapping[str, tuple[str, ...]]) -> tuple[Table, Found]:
@@ -40,7 +40,7 @@ def patients_table(study: Study, chosen: Mapping[str, tuple[str, ...]]) -> tuple
     ``("MS-HC true", compartment)`` to the `GroupEffect` of the true areas.
     """
 
-    def patients(rows: pd.DataFrame) -> np.ndarray:
+    def patients(rows: Frame) -> np.ndarray:
         return (rows["group"] == "MS").to_numpy(np.float64)
 
     return _effects_table(study, "Table 9", ("HC", "MS"), ("HC", "MS"), patients, chosen)
@@ -49,7 +49,7 @@ def patients_table(study: Study, chosen: Mapping[str, tuple[str, ...]]) -> tuple
 def types_table(study: Study, chosen: Mapping[str, tuple[str, ...]]) -> tuple[Table, Found]:
     """Table 10: progressive against relapsing-remitting patients; found as of table 9."""
 
-    def progressive(rows: pd.DataFrame) -> np.ndarray:
+    def progressive(rows: Frame) -> np.ndarray:
         return rows["progressive"].to_numpy(np.float64)
 
     return _effects_table(study, "Table 10", ("RR", "progressive"), ("MS",), progressive, chosen)
@@ -155,7 +155,7 @@ def _mean(found: Estimate) -> str:
     return NONE if math.isnan(found.value) else f"{found.value:.2f} ({number(found.se)})"
 
 
-def edss_rows(study: Study) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
+def edss_rows(study: Study) -> tuple[Frame, dict[str, tuple[str, ...]]]:
     """A row a patient with all candidates, and the blocks they enter in.
 
     Areas are the model's subject means (`subject_intercepts`) of total tissue; a slice in which
@@ -178,13 +178,13 @@ def edss_rows(study: Study) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
     return table, blocks
 
 
-def _with_empty_slices(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+def _with_empty_slices(study: Study, rows: Frame) -> Frame:
     cord = model_rows(study, "SC", groups=("MS",))[["subject", "slice"]]
     lesion = rows.groupby(["subject", "slice"], as_index=False)["area"].sum()
     return cord.merge(lesion, on=["subject", "slice"], how="left").fillna({"area": 0.0})
 
 
-def _intercepts(rows: pd.DataFrame) -> dict[str, float]:
+def _intercepts(rows: Frame) -> dict[str, float]:
     try:
         return subject_intercepts(*areas_of(rows))
     except ValueError:

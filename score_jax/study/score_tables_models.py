@@ -18,15 +18,15 @@ from score_jax.statistics.mixed import (
 )
 from score_jax.statistics.normalisation import Normaliser, normaliser
 from score_jax.statistics.regression import without_collinear
-from score_jax.study.score_tables_frames import Study, select
+from score_jax.study.score_tables_frames import Frame, Study, select
 
-_UNKNOWN = Estimate(*[math.nan] * 6)
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, math.nan, math.nan)
 
 
 def model_rows(
     study: Study, compartment: str, tissue: str = "total", *, method: str = "score",
     groups: tuple[str, ...] = ("HC", "MS"),
-) -> pd.DataFrame:  # fmt: skip
+) -> Frame:  # fmt: skip
     """Areas of the first scan, one row a slice, with `group`, covariates and `progressive`.
 
     Sex is 0 (F) and 1 (M). Normal-appearing tissue of controls is all of it. The canal is the
@@ -46,7 +46,7 @@ def model_rows(
     return _own_canal(study, rows) if study.options.canal == "slice" else rows
 
 
-def _own_canal(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+def _own_canal(study: Study, rows: Frame) -> Frame:
     canal = select(study.areas, compartment="canal", tissue="total", scan=1.0)
     method = "score" if (canal["method"] == "score").any() else "manual"
     canal = select(canal, method=method)[["subject", "slice", "area"]]
@@ -56,7 +56,7 @@ def _own_canal(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     return merged
 
 
-def areas_of(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def areas_of(rows: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Area, subject and slice as arrays."""
     return (
         rows["area"].to_numpy(np.float64),
@@ -76,7 +76,7 @@ def normaliser_of(study: Study, compartment: str, factors: Sequence[str]) -> Nor
     return normaliser(area, covariates(rows, factors), subject, level)
 
 
-def covariates(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, Float64[np.ndarray, " n"]]:
+def covariates(rows: Frame, names: Sequence[str]) -> dict[str, Float64[np.ndarray, " n"]]:
     """Columns as arrays."""
     return {name: rows[name].to_numpy(np.float64) for name in names}
 
@@ -105,9 +105,7 @@ class GroupEffect:
     why: str = ""
 
 
-def group_effect(
-    rows: pd.DataFrame, flag: Float64[np.ndarray, " n"], names: Sequence[str]
-) -> GroupEffect:
+def group_effect(rows: Frame, flag: Float64[np.ndarray, " n"], names: Sequence[str]) -> GroupEffect:
     """Compare the rows with `flag` 1 with those with 0, covariates `names` held fixed.
 
     Rows with a missing covariate are left out; a covariate that is missing for all, constant or
@@ -118,27 +116,30 @@ def group_effect(
     kept = rows[list(names)].notna().all(axis=1).to_numpy(bool) & np.isfinite(flag)
     rows, flag = rows.loc[kept], flag[kept]
     area, subject, level = areas_of(rows)
-    sizes = tuple(int(np.unique(subject[flag == value]).size) for value in (0, 1))
+    sizes = (np.unique(subject[flag == 0]).size, np.unique(subject[flag == 1]).size)
     if min(sizes) < 2:
-        return GroupEffect(*[_UNKNOWN] * 4, (sizes[0], sizes[1]),
-                           why="fewer than two subjects in a group")  # fmt: skip
+        return _no_effect(sizes, "fewer than two subjects in a group")
     columns, dropped = without_collinear(
         {"group": flag, **covariates(rows, names)}, ["group", *names]
     )
     told += dropped
     if "group" not in columns:
-        return GroupEffect(*[_UNKNOWN] * 4, (sizes[0], sizes[1]), why="the groups do not differ")
+        return _no_effect(sizes, "the groups do not differ")
     x = np.column_stack([np.ones(len(flag)), *columns.values()])
     try:
         fit = fit_crossed(area, x, subject, level, ("1", *columns))
     except ValueError as error:
-        return GroupEffect(*[_UNKNOWN] * 4, (sizes[0], sizes[1]), why=str(error))
+        return _no_effect(sizes, str(error))
     base, other = _marginal(fit, x, subject, 0.0), _marginal(fit, x, subject, 1.0)
     why = f"without {', '.join(told)}" if told else ""
     return GroupEffect(
         estimate(fit, base), estimate(fit, other), estimate(fit, other - base),
-        percent_change(fit, base, other), (sizes[0], sizes[1]), fit.singular, why,
+        percent_change(fit, base, other), sizes, fit.singular, why,
     )  # fmt: skip
+
+
+def _no_effect(sizes: tuple[int, int], why: str) -> GroupEffect:
+    return GroupEffect(_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, sizes, why=why)
 
 
 def _marginal(

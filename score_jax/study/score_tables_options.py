@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args, get_origin, get_type_hints
 
 from score_jax.errors import ConfigError
 from score_jax.study.report import Choice
@@ -61,17 +61,22 @@ class TableOptions:
         """Options from a mapping (``--set``) or none.
 
         Raises:
-          ConfigError: an unknown name, or an unknown covariate among the factors.
+          ConfigError: an unknown name or value.
         """
         if isinstance(options, cls):
             return options
         known = [one.name for one in fields(cls)]
-        given = dict(options or {})  # pyright: ignore[reportArgumentType, reportCallIssue]
-        for name in given:
+        given: dict[str, Any] = dict(options) if isinstance(options, Mapping) else {}
+        hints = get_type_hints(cls)
+        for name, value in given.items():
             if name not in known:
                 raise ConfigError(
                     f"options of the tables: got {name!r}; expected one of {', '.join(known)}"
                 )
+            allowed = get_args(hints[name]) if get_origin(hints[name]) is Literal else (value,)
+            if value not in allowed:
+                listed = ", ".join(map(str, allowed))
+                raise ConfigError(f"{name}: got {value!r}; expected one of {listed}")
         for name in ("factors", "group_covariates", "inter_scans"):
             if name in given:
                 given[name] = tuple(given[name])

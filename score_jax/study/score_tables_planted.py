@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from score_jax.study.score_tables_frames import Frame
+
 # mm2; shares of the grey matter by which -14 % of AH alone makes -8 % of GM, as published
 WM, GM = 72.7, 17.2
 SHARES = {"AH": 0.57, "PH": 0.32, "GC": 0.11}
@@ -42,10 +44,10 @@ class Planted:
       truth: what was planted, as `TableOptions.planted`.
     """
 
-    subjects: pd.DataFrame
-    slices: pd.DataFrame
-    areas: pd.DataFrame
-    pairs: pd.DataFrame
+    subjects: Frame
+    slices: Frame
+    areas: Frame
+    pairs: Frame
     truth: dict[str, float]
 
 
@@ -96,12 +98,12 @@ def planted_study(
     place = _places(subjects, scans, slices)
     areas, burden = _areas(rng, subjects, logs, lesion, place, slices)
     frame = _slices(rng, place, subjects)
-    flagged = frame["flagged"].to_numpy()
-    excluded = frame["excluded"].to_numpy()
-    listed = _area_rows(rng, place, subjects, areas, ok_score=~(flagged | excluded), ok=~excluded)
-    canal = pd.Series(areas["canal"]).groupby(place["who"]).mean().to_numpy()
+    ok = ~frame["excluded"].to_numpy()
+    ok_score = ok & ~frame["flagged"].to_numpy()
+    listed = _area_rows(rng, place, subjects, areas, ok_score=ok_score, ok=ok)
+    canal = np.bincount(place["who"], areas["canal"]) / np.bincount(place["who"])
     subjects = subjects.assign(canal=np.round(canal, 1))
-    found = _pairs(rng, place, subjects, burden, ~(flagged | excluded)) if pairs else _NO_PAIRS
+    found = _pairs(rng, place, subjects, burden, ok_score) if pairs else _NO_PAIRS
     return Planted(subjects, frame, listed, found, planted_truth())
 
 
@@ -113,7 +115,7 @@ _NO_PAIRS = pd.DataFrame(columns=[
 
 def _people(
     rng: np.random.Generator, people: int
-) -> tuple[pd.DataFrame, dict[str, Float64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]:
+) -> tuple[Frame, dict[str, Float64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]:
     """Covariates, log areas relative to the mean, and lesion z scores (NaN: no lesion)."""
     n = 2 * people
     ms = np.repeat([False, True], people)
@@ -169,7 +171,7 @@ def _some(rng: np.random.Generator, people: int, share: float) -> np.ndarray:
     return rng.permutation(people) < round(share * people)
 
 
-def _places(subjects: pd.DataFrame, scans: int, slices: int) -> dict[str, np.ndarray]:
+def _places(subjects: Frame, scans: int, slices: int) -> dict[str, np.ndarray]:
     """Row by row: who (index), scan and slice, both from 1."""
     who, scan, which = [], [], []
     for i, group in enumerate(subjects["group"]):
@@ -181,7 +183,7 @@ def _places(subjects: pd.DataFrame, scans: int, slices: int) -> dict[str, np.nda
 
 
 def _areas(
-    rng: np.random.Generator, subjects: pd.DataFrame, logs: dict[str, np.ndarray],
+    rng: np.random.Generator, subjects: Frame, logs: dict[str, np.ndarray],
     lesion: np.ndarray, place: dict[str, np.ndarray], slices: int,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:  # fmt: skip
     """True areas of each row by compartment, and the lesion area."""
@@ -205,9 +207,7 @@ def _areas(
     return {**whole, **horns, "canal": canal, "lesion": burden}, burden
 
 
-def _slices(
-    rng: np.random.Generator, place: dict[str, np.ndarray], subjects: pd.DataFrame
-) -> pd.DataFrame:
+def _slices(rng: np.random.Generator, place: dict[str, np.ndarray], subjects: Frame) -> Frame:
     who, n = place["who"], place["who"].size
     ms = (subjects["group"] == "MS").to_numpy()[who]
     excluded = rng.random(n) < np.where(ms, 1 / 288, 9 / 864)
@@ -225,9 +225,9 @@ def _slices(
 
 
 def _area_rows(
-    rng: np.random.Generator, place: dict[str, np.ndarray], subjects: pd.DataFrame,
+    rng: np.random.Generator, place: dict[str, np.ndarray], subjects: Frame,
     areas: dict[str, np.ndarray], *, ok_score: np.ndarray, ok: np.ndarray,
-) -> pd.DataFrame:  # fmt: skip
+) -> Frame:  # fmt: skip
     who = place["who"]
     group = subjects["group"].to_numpy()[who]
     ms = group == "MS"
@@ -252,9 +252,9 @@ def _area_rows(
 
 
 def _pairs(
-    rng: np.random.Generator, place: dict[str, np.ndarray], subjects: pd.DataFrame,
+    rng: np.random.Generator, place: dict[str, np.ndarray], subjects: Frame,
     burden: np.ndarray, ok: np.ndarray,
-) -> pd.DataFrame:  # fmt: skip
+) -> Frame:  # fmt: skip
     """Scores as if a border moved: a loss of DSC, an RSD and an HD that rise together."""
     first = place["scan"] == 1
     who, which, burden = place["who"][first], place["slice"][first], burden[first]

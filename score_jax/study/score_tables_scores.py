@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-import pandas as pd
 
 from score_jax.statistics.ladder import Ladder, tukey_ladder
 from score_jax.statistics.means import (
@@ -17,7 +16,7 @@ from score_jax.statistics.means import (
 )
 from score_jax.statistics.multivariate import Comparisons, Effect, manova, tukey
 from score_jax.statistics.outcome import Outcome, impossible
-from score_jax.study.score_tables_frames import METRICS, select
+from score_jax.study.score_tables_frames import METRICS, Frame, select
 from score_jax.study.score_tables_text import DIGITS, NONE, Summary, number, summarise
 
 BETTER = {"rsd": -1, "dsc": 1, "hd": -1}  # sign of an improvement
@@ -37,7 +36,7 @@ class Scale:
     ladders: Mapping[str, Ladder]
     turned: bool
 
-    def apply(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def apply(self, rows: Frame) -> Frame:
         """The rows with ``rsd_t``, ``dsc_t``, ``hd_t`` beside the metrics."""
         added = {}
         for metric, ladder in self.ladders.items():
@@ -59,7 +58,7 @@ class Scale:
         )
 
 
-def scale_of(rows: pd.DataFrame, dsc_scale: str) -> Scale:
+def scale_of(rows: Frame, dsc_scale: str) -> Scale:
     """The ladders of these rows."""
     turned = dsc_scale == "1-DSC"
     ladders = {}
@@ -69,7 +68,7 @@ def scale_of(rows: pd.DataFrame, dsc_scale: str) -> Scale:
     return Scale(ladders, turned)
 
 
-def summaries(rows: pd.DataFrame, by: Sequence[str]) -> dict[Key, Summary]:
+def summaries(rows: Frame, by: Sequence[str]) -> dict[Key, Summary]:
     """``(*by, metric)`` to mean, SD and n over slices."""
     found: dict[Key, Summary] = {}
     for key, part in rows.groupby(list(by), sort=False):
@@ -97,9 +96,7 @@ class Difference:
         return 0 if math.isnan(value) or value == 0 else int(np.sign(value)) * BETTER[metric]
 
 
-def paired(
-    a: pd.DataFrame, b: pd.DataFrame, column: str, on: Sequence[str] = ("subject", "slice")
-) -> Difference:
+def paired(a: Frame, b: Frame, column: str, on: Sequence[str] = ("subject", "slice")) -> Difference:
     """The difference a - b of rows that share `on`; what only one of them has is left out."""
     keys = list(on)
     both = a[[*keys, column]].merge(b[[*keys, column]], on=keys, suffixes=("_a", "_b"))
@@ -107,7 +104,7 @@ def paired(
     return Difference(paired_t(first, second), paired_t_of_subjects(first, second, both["subject"]))
 
 
-def unpaired(a: pd.DataFrame, b: pd.DataFrame, column: str) -> Difference:
+def unpaired(a: Frame, b: Frame, column: str) -> Difference:
     """mean(a) - mean(b) by Welch's t, of slices and of subjects' means."""
     means = [subject_means(frame[column].to_numpy(), frame["subject"]) for frame in (a, b)]
     return Difference(welch_t(a[column], b[column]), welch_t(*means))
@@ -117,15 +114,15 @@ NOTHING = Difference(impossible(0, "not there"), impossible(0, "not there"))
 
 
 def compare(
-    rows: pd.DataFrame, keys: Sequence[Key], metric: str,
-    function: Callable[[pd.DataFrame, Key], Difference],
+    rows: Frame, keys: Sequence[Key], metric: str,
+    function: Callable[[Frame, Key], Difference],
 ) -> dict[Key, Difference]:  # fmt: skip
     """``(*key, metric)`` to the difference that `function` finds for each key's rows."""
     return {(*key, metric): function(rows, key) for key in keys}
 
 
 def joint_effects(
-    rows: pd.DataFrame, factors: Sequence[str]
+    rows: Frame, factors: Sequence[str]
 ) -> tuple[tuple[Effect, ...], list[str], dict[str, tuple[Effect, ...]]]:
     """MANOVA of the transformed metrics over the compartments in which they are defined.
 
@@ -157,7 +154,7 @@ def effects_note(effects: Sequence[Effect]) -> str:
     )
 
 
-def ranking(rows: pd.DataFrame, metric: str, names: Sequence[str]) -> Comparisons:
+def ranking(rows: Frame, metric: str, names: Sequence[str]) -> Comparisons:
     """Tukey's comparison of compartments, worst first in every metric (RSD and HD turned)."""
     part = select(rows, compartment=tuple(names))
     return tukey(part[f"{metric}_t"].to_numpy() * BETTER[metric], part["compartment"])

@@ -15,10 +15,11 @@ from score_jax.study.score_figures import score_figures
 from score_jax.study.score_tables import score_tables
 from score_jax.study.score_tables_agreement import reproducibility_table
 from score_jax.study.score_tables_anchors import anchors
-from score_jax.study.score_tables_areas import areas_table
+from score_jax.study.score_tables_areas import areas_table, factors_table
 from score_jax.study.score_tables_frames import read_study, select
-from score_jax.study.score_tables_groups import compartment_effect
+from score_jax.study.score_tables_groups import compartment_effect, edss_rows, patients_table
 from score_jax.study.score_tables_judging import ordered, quality, share
+from score_jax.study.score_tables_models import normaliser_of
 from score_jax.study.score_tables_options import TableOptions, table_choices
 from score_jax.study.score_tables_planted import planted_study, planted_truth
 from score_jax.study.score_tables_text import Summary
@@ -84,9 +85,13 @@ def test_reproducibility_by_hand(tables, drawn):
     pairs = drawn.pairs[drawn.pairs["ok"] & (drawn.pairs["group"] == "HC")]
     kept = pairs["comparison"].isin(["intra", "inter"]) & (pairs["tissue"] == "total")
     excluded = drawn.slices[drawn.slices["excluded"]]
-    out = set(zip(excluded["subject"], excluded["slice"], strict=True))
-    keys = zip(pairs["subject"], pairs["slice"], strict=True)
-    pairs = pairs[kept & np.array([key not in out for key in keys])]
+    out = set(zip(excluded["subject"], excluded["scan"], excluded["slice"], strict=True))
+    scans = {"intra": (1, 2), "inter": (1, 3)}
+    fine = [
+        not any((who, scan, which) in out for scan in scans.get(what, ()))
+        for who, which, what in pairs[["subject", "slice", "comparison"]].itertuples(index=False)
+    ]
+    pairs = pairs[kept & np.array(fine)]
     gm = pairs[(pairs["compartment"] == "GM") & (pairs["method"] == "score")]
     intra = gm[gm["comparison"] == "intra"]["dsc"]
     line = row(tables["Table 4"], compartment="GM", metric="DSC")
@@ -342,6 +347,8 @@ def test_one_measurement_counts(small):
 def test_options(small):
     with pytest.raises(ConfigError, match="'colour'; expected one of planted"):
         score_tables(*small, options={"colour": 1})
+    with pytest.raises(ConfigError, match="canal: got 'disc'; expected one of subject, slice"):
+        TableOptions.of({"canal": "disc"})
     with pytest.raises(ConfigError, match="factors: got 'height'; expected tiv"):
         TableOptions.of({"factors": ["height"]})
     assert TableOptions.of({"inter_scans": [2, 3]}).inter_scans == (2, 3)
@@ -349,11 +356,19 @@ def test_options(small):
         "dsc_scale": "1-DSC", "canal": "slice", "factors": ("canal",), "edss_areas": "parts",
         "normalisation": "paper", "group_covariates": ("sex", "tiv"), "draws": 50,
     }  # fmt: skip
-    by_name = {table.name: table for table in score_tables(*small, options=options)}
-    assert "1-DSC" in " ".join(by_name["Table 4"].notes)
-    assert "the slice's area" in by_name["Table 7"].notes[0]
-    assert "SC tiv" in " ".join(by_name["Table 9"].notes)
-    assert "normalised" in set(by_name["Table 9"].frame["areas"].str.rstrip("†"))
+    study = read_study(*small, options=TableOptions.of(options), seed=0)
+    assert "1-DSC" in " ".join(reproducibility_table(study)[0].notes)
+    assert "the slice's area" in factors_table(study)[0].notes[0]
+    patients, _ = patients_table(study, {"GM": ("canal",)})
+    assert "SC tiv" in " ".join(patients.notes)
+    assert "~ group + sex, tiv" in patients.notes[0]
+    rows = select(patients.frame, compartment=("SC", "GM"))
+    kinds = list(zip(rows["compartment"], rows["areas"].str.rstrip("†"), strict=True))
+    assert kinds == [("SC", "raw"), ("GM", "raw"), ("SC", "normalised")]
+    assert list(edss_rows(study)[0])[-5:] == ["WM", "AH", "PH", "GC", "lesion"]
+    slopes = [normaliser_of(study, "SC", ("canal",)).slopes["canal"]]
+    other = read_study(*small, options=TableOptions(), seed=0)
+    assert slopes != [normaliser_of(other, "SC", ("canal",)).slopes["canal"]]
 
 
 def test_figures(frames):
