@@ -47,7 +47,7 @@ def page(results):
     tables = {name: found for name, found in results.items() if has_times(found)}
     for name, found in sorted(tables.items()):
         parts.append(f"## {name}\n")
-        parts.append(predictions(found) if about(found).get("what") == "predict" else rows(found))
+        parts.append(FORMS.get(about(found).get("what"), rows)(found))
     others = sorted(set(results) - set(tables))
     if others:
         names = ", ".join(f"`{name}.json`" for name in others)
@@ -57,7 +57,7 @@ def page(results):
 
 def has_times(found):
     """Whether there is a table of times in it."""
-    if about(found).get("what") == "predict":
+    if about(found).get("what") in FORMS:
         return True
     listed = found.get("rows") if isinstance(found, dict) else found
     return bool(listed) and all("name" in row and "ours_s" in row for row in listed)
@@ -184,6 +184,46 @@ def predictions(found):
     return "\n".join([*lines, ""])
 
 
+def study_statistics(found):
+    """Times of the tables, and what became of the planted effects."""
+    times, n = found["times"], found["cohorts"]
+    lines = [
+        describe(found, []),
+        "",
+        f"All tables of the SCORE study for {found['cohort']}: {times['tables_s']:.1f} s "
+        f"({times['tables_cpu_s']:.1f} processor seconds), its figures {times['figures_s']:.1f} s "
+        f"(load {load(found)}).",
+        "",
+        f"{n} cohorts drawn with known effects (percent of the reference group), raw areas, mixed "
+        "model with sex: how often the 95 % interval holds the planted value, and how often P is "
+        "below .05 after correction.",
+        "",
+    ]
+    lines += table(
+        ("effect", "planted, %", "mean estimate (SD), %", "coverage", "significant"),
+        [
+            (
+                name,
+                number(row["planted_percent"], 1),
+                f"{row['mean_estimate']:.1f} ({row['sd_estimate']:.1f})",
+                f"{row['coverage']:.1%}",
+                f"{row['significant']:.1%}",
+            )
+            for name, row in found["effects"].items()
+        ],
+    )
+    edss = found["edss"]
+    kept = ", ".join(f"{name} {part:.0%}" for name, part in edss["kept"].items())
+    lines += [
+        "",
+        f"EDSS model (planted R2 .81): R2 {edss['mean_R2']:.2f} (SD {edss['sd_R2']:.2f}), left one "
+        f"out {edss['mean_LOO_R2']:.2f}; kept: {kept}.",
+    ]
+    return "\n".join([*lines, ""])
+
+
+# results that are no list of rows with `ours_s`
+FORMS = {"predict": predictions, "statistics": study_statistics}
 NAMES = {
     "crop": "ours, crop to the cord",
     "whole": "ours, whole scan",

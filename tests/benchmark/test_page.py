@@ -62,3 +62,21 @@ def test_predictions_by_hand(script):
     assert "| s |  | 10.00 | 0.988 |  |" in text  # 90 over 9 processor seconds
     assert "1.3 s of wall time" in text
     assert "| 3 | 10.0 | 20.0 | 91% |" in text
+
+
+def test_statistics_by_hand(script):
+    found = {
+        "what": "statistics", "machine": {"processor": "p", "processors": 2}, "load": [1.2, 2.6],
+        "versions": {"numpy": "2"}, "cohort": "24 + 24 people", "cohorts": 200,
+        "times": {"tables_s": 4.26, "figures_s": 1.5, "tables_cpu_s": 3.9},
+        "effects": {"WM MS-HC": {"planted_percent": -10.0, "mean_estimate": -9.94,
+                                 "sd_estimate": 2.51, "coverage": 0.945, "significant": 0.935}},
+        "edss": {"mean_R2": 0.831, "sd_R2": 0.061, "mean_LOO_R2": 0.72, "kept": {"WM": 0.845}},
+    }  # fmt: skip
+    text = script.page({"statistics_cpu": found})
+    assert "2 x p, numpy 2." in text
+    assert "All tables of the SCORE study for 24 + 24 people: 4.3 s (3.9 processor seconds)" in text
+    assert "(load 1 to 3)" in text
+    assert "| WM MS-HC | -10.0 | -9.9 (2.5) | 94.5% | 93.5% |" in text
+    assert "R2 0.83 (SD 0.06), left one out 0.72; kept: WM 84%" in text
+    assert "for their own pages" not in text
