@@ -136,7 +136,8 @@ def command(
         )
         where = f"workers of {cluster}"
     _console.say(f"Model {network.name}; computing on {where}")
-    _participant(plan, network, options, bids_dir, out, scans, ratings, found, json=json)
+    every = find_scans(bids_dir, contrast=contrast)  # the report is over all of them
+    _participant(plan, network, options, bids_dir, out, scans, every, ratings, found, json=json)
 
 
 def _labels(labels: list[str] | None, more: list[str] | None) -> list[str]:
@@ -200,6 +201,7 @@ def _participant(
     root: Path,
     out: Path,
     scans: "list[Scan]",
+    every: "list[Scan]",
     ratings: list[Path] | None,
     cluster: "ClusterOptions | None",
     *,
@@ -218,13 +220,19 @@ def _participant(
     else:
         settings = settings_of(options, root, out)
         records = run_there(settings, plan.todo, cluster, on_start=_say_workers)
-    done = list(_console.track(records, "scans", len(plan.todo)))
-    _report(scans, out, ratings, qc=options.qc)
-    failed = [r for r in done if r["Status"] == state.FAILED]
+    done, failed = [], []
+    for record in _console.track(records, "scans", len(plan.todo)):
+        # of the good ones, no more than the name is kept: there may be many
+        if record["Status"] == state.FAILED:
+            failed.append(record)
+        else:
+            done.append(record["Scan"])
+    if options.qc:
+        _report(every, out, ratings)
     if json:
         _console.print_json(
             {
-                "done": sorted(r["Scan"] for r in done if r["Status"] == state.DONE),
+                "done": sorted(done),
                 "finished": len(plan.finished),
                 "failed": {r["Scan"]: r["Error"]["Text"] for r in failed},
                 "unreadable": {scan.id: text for scan, text in plan.unreadable},
@@ -236,7 +244,7 @@ def _participant(
             _console.say(record["Bug"])
     for scan, text in plan.unreadable:
         _console.say(f"score-jax: not done: {scan.id}: {text}")
-    _console.say(f"{len(done) - len(failed)} scans done; tables over all: score-jax run ... group")
+    _console.say(f"{len(done)} scans done; tables over all: score-jax run ... group")
     if failed or plan.unreadable:
         raise typer.Exit(1 if any("Bug" in record for record in failed) else 2)
 
@@ -262,10 +270,10 @@ def _group(
         _console.say(f"wrote {path}")
 
 
-def _report(scans: "list[Scan]", out: Path, ratings: list[Path] | None, *, qc: bool) -> None:
+def _report(scans: "list[Scan]", out: Path, ratings: list[Path] | None) -> None:
     from score_jax.cohort.tables import records_of
 
-    if qc and (page := _page(records_of(scans, out), out, _ratings(out, ratings))):
+    if page := _page(records_of(scans, out), out, _ratings(out, ratings)):
         _console.say(f"report: {page}")
 
 

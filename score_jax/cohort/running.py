@@ -27,13 +27,13 @@ class Plan:
       todo: scans without a record of today's image, model and options.
       why: a word on each of them: ``new``, ``changed`` (image, model or options), ``failed``
         before, ``incomplete`` (a file is missing).
-      finished: records of the others, in the order of the scans.
+      finished: the others.
       unreadable: scans whose files cannot be read at all, and why.
     """
 
     todo: tuple[Job, ...]
     why: tuple[str, ...]
-    finished: tuple[Record, ...]
+    finished: tuple[Scan, ...]
     unreadable: tuple[tuple[Scan, str], ...] = ()
 
 
@@ -68,7 +68,7 @@ def plan(
         finally:
             on_scan(number, len(scans))
         if record is not None and state.is_finished(out, job, record):
-            finished.append(record)
+            finished.append(scan)
             continue
         todo.append(job)
         why.append(_why(job, record))

@@ -65,8 +65,6 @@ def find_scans(
             hint="score-jax predict takes folders and files",
         )
     scans = [_scan(case.id, case.images) for case in dataset.cases]
-    scans = _chosen(scans, participants, "sub-", "subject", root)
-    scans = _chosen(scans, sessions, "ses-", "session", root)
     written: dict[PurePath, Scan] = {}
     for scan in scans:
         target = scan.folder / derivative(scan.images[0], "dseg")
@@ -77,6 +75,8 @@ def find_scans(
                 hint="run one contrast at a time: --contrast T2w",
             )
         written[target] = scan
+    scans = _chosen(scans, participants, "sub-", "subject", root)
+    scans = _chosen(scans, sessions, "ses-", "session", root)
     return sorted(scans, key=lambda scan: (scan.subject, scan.session, scan.id))
 
 

@@ -229,6 +229,15 @@ def test_participants_and_sessions(go, words, found):
     assert len(names) == (3 if "--session-label" in words else 2 * len(found))
 
 
+def test_the_report_is_over_all_participants(go):
+    go("--participant-label", "00")
+    go("--participant-label", "02")
+    page = (go.out / "qc/report.html").read_text()
+    assert page.count('"id":') == 4
+    for name in ("sub-00_ses-00", "sub-00_ses-01", "sub-02_ses-00", "sub-02_ses-01"):
+        assert f'"id":"{name}_T2w"' in page
+
+
 def test_what_is_refused(go, run, bids, tmp_path, model):
     refused(go("--participant-label", "07"), "sub-07", "sub-00, sub-01, sub-02")
     refused(go("07"), "'07'", "--participant-label")
