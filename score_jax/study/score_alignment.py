@@ -108,7 +108,13 @@ def _moved(image: np.ndarray, motion: Motion, box: tuple[slice, slice]) -> np.nd
     # a pixel p of the box shows the moving pixel moving + turn (corner + p - fixed)
     offset = np.array(motion.moving) + turn @ (corner - np.array(motion.fixed))
     shape = tuple(side.stop - side.start for side in box)
-    return ndimage.affine_transform(image, turn, offset, output_shape=shape, order=1)
+    return ndimage.affine_transform(
+        image,
+        turn,
+        offset,  # pyright: ignore[reportArgumentType]
+        output_shape=shape,
+        order=1,
+    )
 
 
 def _centroid(mask: Bool[np.ndarray, "x y"]) -> tuple[float, float]:

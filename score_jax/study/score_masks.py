@@ -1,6 +1,7 @@
 """Compartments of a cross-section out of the masks that raters or networks give."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -36,7 +37,7 @@ def divided(gm: Bool[np.ndarray, "x y z"], parts: Masks) -> dict[str, Bool[np.nd
     for z in range(gm.shape[2]):
         plane = drawn[..., z]
         if plane.any():
-            near = ndimage.distance_transform_edt(
+            near: Any = ndimage.distance_transform_edt(
                 plane == 0, return_distances=False, return_indices=True
             )
             drawn[..., z] = plane[tuple(near)]

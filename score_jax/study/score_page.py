@@ -83,7 +83,7 @@ def make_report(done: Done, arguments: Sequence[str]) -> Report:
     """
     options = table_options(done)
     subjects, slices, areas, pairs = (done.frames[name] for name in score_measures.FRAMES)
-    given = {"options": options, "seed": done.seed}
+    given: dict[str, Any] = {"options": options, "seed": done.seed}
     with warnings.catch_warnings():
         # of few people or of networks that find nothing: values all equal, no variance. The tables
         # say n.a. where that leaves nothing to tell.
