@@ -21,7 +21,7 @@ from score_jax.cohort.scans import Scan
 from score_jax.cohort.state import Job, Record
 from score_jax.data import Case
 from score_jax.errors import ConfigError, OutputError, ScoreError
-from score_jax.imaging import write_json, write_tsv
+from score_jax.imaging import Volume, write_json, write_tsv
 from score_jax.imaging.bids import derivative, stem
 from score_jax.imaging.tables import plain
 from score_jax.inference import Predictor, Segmentation, Segmenter
@@ -44,9 +44,12 @@ def load(options: Options) -> Segmenter:
     """The model that `options` name, with the runtime they name.
 
     Raises:
-      ModelNotFoundError, CheckpointError, ConfigError: as `api.load_models`.
+      ModelNotFoundError, CheckpointError, ConfigError: as `api.load_models`; also for a spread of
+        a model of one network, or of different ones.
     """
     model = api.load_models(options.models)
+    if options.spread:
+        _one_kind(model)
     api.use_runtime(model, options.runtime)
     return model
 
@@ -275,7 +278,7 @@ def table_stem(scan: Scan) -> str:
 
 
 def segment(
-    model: Segmenter, volume: Any, options: Options, progress: Progress | None = None
+    model: Segmenter, volume: Volume, options: Options, progress: Progress | None = None
 ) -> Segmentation:
     """As `api.predict` segments an image; with `Options.spread`, network by network.
 
@@ -283,17 +286,29 @@ def segment(
       ImageError: another number of channels than the model takes.
       ConfigError: spread of a model of one network, or of different ones.
     """
-    common = {"tta": options.tta, "crop": options.crop, "progress": progress}
+    tta, crop, post = options.tta, options.crop, options.postprocess
     if not options.spread:
-        return model.predict(volume, soft=options.soft, postprocess=options.postprocess, **common)
+        return model.predict(
+            volume, soft=options.soft, tta=tta, postprocess=post, crop=crop, progress=progress
+        )
+    networks = _one_kind(model)
+    each = ask_each(networks, volume, tta=tta, crop=crop, progress=progress)
+    return each.segmentation(networks, vote=False, soft=options.soft, postprocess=post)
+
+
+def _one_kind(model: Segmenter) -> Predictor:
     if not isinstance(model, Predictor):
         raise ConfigError(
             f"{model.name}: got an ensemble of different networks; spread is for networks of one "
             "kind",
             hint="run one of its models",
         )
-    each = ask_each(model, volume, **common)
-    return each.segmentation(model, vote=False, soft=options.soft, postprocess=options.postprocess)
+    if len(model.members) < 2:
+        raise ConfigError(
+            f"{model.name}: got one network; expected an ensemble for its spread",
+            hint="leave --spread out",
+        )
+    return model
 
 
 def flags_of(record: Record) -> list[Flag]:

@@ -241,6 +241,7 @@ def test_the_report_is_over_all_participants(go):
 def test_what_is_refused(go, run, bids, tmp_path, model):
     refused(go("--participant-label", "07"), "sub-07", "sub-00, sub-01, sub-02")
     refused(go("07"), "'07'", "--participant-label")
+    refused(go("--spread"), "expected an ensemble", "leave --spread out")
     refused(go(level="group"), "no finished scan", "participant level")
     refused(run("run", bids, bids, "participant", "--model", model), "the dataset itself")
     (tmp_path / "out").mkdir()
