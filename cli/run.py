@@ -1,6 +1,7 @@
 """`score-jax run`: a whole BIDS dataset (a BIDS App)."""
 
 import enum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,8 +95,9 @@ def command(
         sessions=session_label or (),
         contrast=contrast,
     )
+    asked = _Asked(bids_dir, out, scans, contrast, ratings, json)
     if level is Level.group:
-        _group(scans, bids_dir, out, ratings, json=json)
+        _group(asked)
         return
     # the device belongs to the workers, if there are any: this process only reads the model
     where = _device.use("cpu" if cluster else device)
@@ -120,7 +122,7 @@ def command(
     network = load(options)
     plan = _planned(scans, network, options, out, verify=verify)
     if dry_run:
-        _say_plan(plan, out, scans, network, json=json)
+        _say_plan(plan, network, asked)
         return
     found = None
     if cluster:
@@ -136,8 +138,19 @@ def command(
         )
         where = f"workers of {cluster}"
     _console.say(f"Model {network.name}; computing on {where}")
-    every = find_scans(bids_dir, contrast=contrast)  # the report is over all of them
-    _participant(plan, network, options, bids_dir, out, scans, every, ratings, found, json=json)
+    _participant(plan, network, options, found, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the command line asks for, beside the options of the work."""
+
+    root: Path
+    out: Path
+    scans: "list[Scan]"
+    contrast: str | None
+    ratings: list[Path] | None
+    json: bool
 
 
 def _labels(labels: list[str] | None, more: list[str] | None) -> list[str]:
@@ -168,11 +181,11 @@ def _planned(
         return plan(scans, model, options, out, verify=verify, on_scan=count)
 
 
-def _say_plan(plan: "Plan", out: Path, scans: "list[Scan]", model: Any, *, json: bool) -> None:
+def _say_plan(plan: "Plan", model: Any, asked: _Asked) -> None:
     from score_jax.cohort.estimate import estimate
 
-    guess = estimate(plan.todo, out, model)
-    if json:
+    guess = estimate(plan.todo, asked.out, model)
+    if asked.json:
         _console.print_json(
             {
                 "todo": [
@@ -190,22 +203,21 @@ def _say_plan(plan: "Plan", out: Path, scans: "list[Scan]", model: Any, *, json:
         typer.echo(f"{job.scan.id}\t{why}")
     for scan, text in plan.unreadable:
         _console.say(f"score-jax: {scan.id}: {text}")
-    _console.say(f"{len(plan.todo)} of {len(scans)} scans to do, {len(plan.finished)} finished")
+    _console.say(_progress(plan, asked))
     _console.say(f"time: {guess}")
+
+
+def _progress(plan: "Plan", asked: _Asked) -> str:
+    total, finished = len(asked.scans), len(plan.finished)
+    return f"{len(plan.todo)} of {total} scans to do, {finished} finished"
 
 
 def _participant(
     plan: "Plan",
     model: Any,
     options: "Options",
-    root: Path,
-    out: Path,
-    scans: "list[Scan]",
-    every: "list[Scan]",
-    ratings: list[Path] | None,
     cluster: "ClusterOptions | None",
-    *,
-    json: bool,
+    asked: _Asked,
 ) -> None:
     from score_jax.cohort import state
     from score_jax.cohort.remote import run_there, settings_of
@@ -213,12 +225,12 @@ def _participant(
     from score_jax.cohort.scans import open_output
     from score_jax.cohort.work import Worker
 
-    open_output(out, root)
-    _console.say(f"{len(plan.todo)} of {len(scans)} scans to do, {len(plan.finished)} finished")
+    open_output(asked.out, asked.root)
+    _console.say(_progress(plan, asked))
     if cluster is None:
-        records = run_here(Worker(model, options, root, out), plan.todo)
+        records = run_here(Worker(model, options, asked.root, asked.out), plan.todo)
     else:
-        settings = settings_of(options, root, out)
+        settings = settings_of(options, asked.root, asked.out)
         records = run_there(settings, plan.todo, cluster, on_start=_say_workers)
     done, failed = [], []
     for record in _console.track(records, "scans", len(plan.todo)):
@@ -228,8 +240,8 @@ def _participant(
         else:
             done.append(record["Scan"])
     if options.qc:
-        _report(every, out, ratings)
-    if json:
+        _report(asked)
+    if asked.json:
         _console.print_json(
             {
                 "done": sorted(done),
@@ -254,26 +266,27 @@ def _say_workers(dashboard: str, workers: int) -> None:
     _console.say(f"{workers} {'worker' if workers == 1 else 'workers'} so far{seen}")
 
 
-def _group(
-    scans: "list[Scan]", root: Path, out: Path, ratings: list[Path] | None, *, json: bool
-) -> None:
+def _group(asked: _Asked) -> None:
     from score_jax.cohort.tables import records_of, write_group
 
-    said = _ratings(out, ratings)
-    records = records_of(scans, out)
-    written = write_group(scans, records, root, out, said)
-    page = _page(records, out, said)
-    if json:
+    said = _ratings(asked)
+    records = records_of(asked.scans, asked.out)
+    written = write_group(asked.scans, records, asked.root, asked.out, said)
+    page = _page(records, asked.out, said)
+    if asked.json:
         _console.print_json({**written, **({"report": page} if page else {})})
         return
     for path in [*written.values(), *([page] if page else [])]:
         _console.say(f"wrote {path}")
 
 
-def _report(scans: "list[Scan]", out: Path, ratings: list[Path] | None) -> None:
+def _report(asked: _Asked) -> None:
+    """The report is over all participants, whoever was asked for."""
+    from score_jax.cohort.scans import find_scans
     from score_jax.cohort.tables import records_of
 
-    if page := _page(records_of(scans, out), out, _ratings(out, ratings)):
+    records = records_of(find_scans(asked.root, contrast=asked.contrast), asked.out)
+    if page := _page(records, asked.out, _ratings(asked)):
         _console.say(f"report: {page}")
 
 
@@ -285,8 +298,8 @@ def _page(records: Any, out: Path, said: Any) -> Path | None:
     return write_cohort_report(records, out, said)
 
 
-def _ratings(out: Path, given: list[Path] | None) -> Any:
+def _ratings(asked: _Asked) -> Any:
     from score_jax.cohort.report import RATINGS
     from score_jax.qc.report_ratings import join_ratings
 
-    return join_ratings(given or sorted(out.glob(RATINGS)))
+    return join_ratings(asked.ratings or sorted(asked.out.glob(RATINGS)))
