@@ -144,6 +144,8 @@ def test_patients_against_controls(tables, drawn):
             assert line["recovered"] == ("yes" if low <= round(value, 1) <= high else "no")
     na = row(table, compartment="NA-GM", areas=("raw", "raw†"))
     assert na["recovered"] == "n.a."
+    low, high = _interval(na["difference, % (95 % CI)"])  # of the controls' total tissue
+    assert low < high
     assert "sex" in table.notes[0]
 
 
