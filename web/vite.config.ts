@@ -1,7 +1,7 @@
 /** The page: everything it needs in one folder, with relative addresses. */
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
 const ORT = "node_modules/onnxruntime-web/dist/";
@@ -15,10 +15,10 @@ const COPIED: Record<string, string> = {
   "ort/ort-wasm-simd-threaded.wasm": `${ORT}ort-wasm-simd-threaded.wasm`,
   "ort/ort-wasm-simd-threaded.asyncify.mjs": `${ORT}ort-wasm-simd-threaded.asyncify.mjs`,
   "ort/ort-wasm-simd-threaded.asyncify.wasm": `${ORT}ort-wasm-simd-threaded.asyncify.wasm`,
-  "dcm2niix/index.js": `${DCM}index.jpeg.js`,
-  "dcm2niix/worker.jpeg.js": `${DCM}worker.jpeg.js`,
-  "dcm2niix/dcm2niix.jpeg.js": `${DCM}dcm2niix.jpeg.js`,
-  "dcm2niix/dcm2niix.jpeg.wasm": `${DCM}dcm2niix.jpeg.wasm`,
+  "dcm2niix/index.js": `${DCM}index.js`,
+  "dcm2niix/worker.js": `${DCM}worker.js`,
+  "dcm2niix/dcm2niix.js": `${DCM}dcm2niix.js`,
+  "dcm2niix/dcm2niix.wasm": `${DCM}dcm2niix.wasm`,
 };
 
 /** Left for the browser to fetch when they are needed, not stored ahead by the service worker. */
@@ -41,6 +41,29 @@ function copied(): Plugin {
       for (const [fileName, from] of Object.entries(COPIED)) {
         this.emitFile({ type: "asset", fileName, source: readFileSync(from) });
       }
+    },
+  };
+}
+
+/** Licences of what is in the page: those of three packages that bring none lie in `licences/`. */
+function licences(): Plugin {
+  const lock = JSON.parse(readFileSync("package-lock.json", "utf8")) as {
+    packages: Record<string, { version: string; license?: string; dev?: boolean }>;
+  };
+  const textOf = (folder: string) => {
+    const own = `licences/${folder.split("/").pop()}.txt`;
+    if (existsSync(own)) return readFileSync(own, "utf8");
+    const name = readdirSync(folder).find((file) => /^licen[cs]e/i.test(file));
+    return name ? readFileSync(`${folder}/${name}`, "utf8") : "";
+  };
+  return {
+    name: "licences",
+    generateBundle() {
+      const texts = Object.entries(lock.packages)
+        .filter(([folder, { dev }]) => folder && !dev && existsSync(folder))
+        .map(([folder, { version, license }]) =>
+          `${folder.replace("node_modules/", "")} ${version} (${license})\n\n${textOf(folder)}\n`);
+      this.emitFile({ type: "asset", fileName: "licences.txt", source: texts.join(`${"-".repeat(78)}\n`) });
     },
   };
 }
@@ -82,5 +105,5 @@ export default defineConfig({
     },
   },
   worker: { format: "es" },
-  plugins: [left(), copied(), listed()],
+  plugins: [left(), copied(), licences(), listed()],
 });

@@ -15,7 +15,7 @@ ZIP = HERE / "page.zip"
 MODELS = HERE  # NAME.onnx and NAME.onnx.json of each shipped model
 DIGEST = "sources.sha256"  # member of the zip: of which sources it was built
 NUMERICS = "numerics.js"  # member of the zip: for tests outside a browser, not part of the page
-_SOURCES = ("*.html", "*.json", "*.ts", "src/**/*.ts", "src/**/*.css")
+_SOURCES = ("*.html", "*.json", "*.ts", "src/**/*.ts", "src/**/*.css", "licences/*.txt")
 _STAMP = (1980, 1, 1, 0, 0, 0)  # equal files, equal bytes
 
 

@@ -22,6 +22,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".json": "application/json",
     ".wasm": "application/wasm",
+    ".txt": "text/plain; charset=utf-8",
 }
 _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
@@ -77,7 +78,7 @@ class Server(http.server.ThreadingHTTPServer):
     ) -> None:
         self.files = dict(files)
         self.token = secrets.token_hex(16)
-        self.named = {f"{number}/{item.path.name}": item for number, item in enumerate(named)}
+        self.named = {str(number): item for number, item in enumerate(named)}
         super().__init__((HOST, _free(PORT) if port is None else port), _Handler, False)
         try:
             self.server_bind()

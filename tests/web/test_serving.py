@@ -42,6 +42,15 @@ def test_a_changed_source_is_seen(tmp_path):
     assert len(seen | {page.sources_sha256(tmp_path)}) == 5
 
 
+def test_licences_of_what_is_inside_travel_with_it():
+    text = page.members()["licences.txt"].decode()
+    for owner in ("Copyright (c) 2021, Niivue", "Microsoft Corporation", "2014-2021 Chris Rorden"):
+        assert owner in text
+    locked = json.loads((ROOT / "web" / "package-lock.json").read_text())["packages"]
+    for name in ("fflate", "gl-matrix", "nifti-reader-js"):
+        assert f"{name} {locked[f'node_modules/{name}']['version']} (MIT)" in text
+
+
 def test_packing_twice_gives_equal_bytes(tmp_path):
     built = tmp_path / "built"
     (built / "assets").mkdir(parents=True)
@@ -75,7 +84,7 @@ def ask(server, path, *, method="GET", host=None):
 
 
 def test_named_files_and_nothing_else(tmp_path):
-    scan = tmp_path / "sub 01_T2w.nii"
+    scan = tmp_path / "sub 01#%_T2w.nii"
     scan.write_bytes(b"scan")
     (tmp_path / "secret.txt").write_text("secret")
     files = {"index.html": b"<p>", "a/b.wasm": b"\0asm"}
@@ -98,10 +107,10 @@ def test_named_files_and_nothing_else(tmp_path):
             (scan.name, "scan"),
             ("gone.nii", "mask"),
         ]
-        assert ask(server, f"{open_}/0/sub%2001_T2w.nii")[1] == b"scan"
+        assert ask(server, f"{open_}/0")[1] == b"scan"
         other = "0" * len(server.token)
         for path in (
-            f"{open_}/1/gone.nii", f"{open_}/0/secret.txt", f"{open_}/0/../secret.txt",
+            f"{open_}/1", f"{open_}/2", f"{open_}/0/secret.txt", f"{open_}/0/../secret.txt",
             "/../secret.txt", f"{tmp_path}/secret.txt", f"/open/{other}/list.json", "/a",
             "//etc/passwd",
         ):  # fmt: skip
@@ -132,7 +141,7 @@ def test_the_command(run, tmp_path, monkeypatch):
     monkeypatch.setattr(_console, "say", said.append)
 
     def stop(self):
-        assert list(self.named) == ["0/scan.nii.gz"]
+        assert [item.path.name for item in self.named.values()] == ["scan.nii.gz"]
         models = json.loads(self.files["models.json"])
         assert [model["name"] for model in models["models"]] == list(pretrained.registry())
         assert models["offline"] is False

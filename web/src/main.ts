@@ -14,6 +14,7 @@ import { colourOf, css, masksOf, type Mask } from "./page/masks";
 import { plot } from "./page/plot";
 import { Reviews, type Verdict } from "./page/review";
 import { Cancelled, Segmenter, WorkerError, type Told } from "./page/segmenter";
+import { keepOffline, namedFiles } from "./page/start";
 import { slicesTable, summaryTable } from "./page/table";
 import { Viewer } from "./page/viewer";
 
@@ -49,43 +50,13 @@ async function begin(): Promise<void> {
     ...models.map(({ name, summary }) => new Option(`${name}: ${summary}`, name)));
   showModel();
   wire();
-  if (listed.offline) void keepOffline();
-  const token = location.hash.slice(1);
-  if (/^[0-9a-f]+$/.test(token)) await openNamed(token);
-  document.body.dataset.ready = "yes";
-}
-
-/** Files named on the command line of `score-jax view`. */
-async function openNamed(token: string): Promise<void> {
-  const folder = `${BASE}open/${token}/`;
-  const answer = await fetch(`${folder}list.json`);
-  if (!answer.ok) return;
-  const list = (await answer.json()) as { name: string; path: string; role: "scan" | "mask" }[];
-  const files: { role: string; file: File }[] = [];
-  for (const { name, path, role } of list) {
-    const content = await (await fetch(folder + path)).blob();
-    files.push({ role, file: new File([content], name) });
-  }
-  const of = (role: string) => files.filter((f) => f.role === role).map((f) => f.file);
+  if (listed.offline) void keepOffline(BASE, () => !scan && !busy);
+  const named = await namedFiles(BASE);
   await guarded(async () => {
-    await openScans(of("scan"));
-    await addMasks(of("mask"));
+    await openScans(named.scans);
+    await addMasks(named.masks);
   });
-}
-
-async function keepOffline(): Promise<void> {
-  if (!("serviceWorker" in navigator)) return;
-  try {
-    await navigator.serviceWorker.register(`${BASE}sw.js`, { type: "module" });
-    await navigator.serviceWorker.ready;
-  } catch {
-    return; // no such thing here (private window, plain http): the page works without
-  }
-  // once more through the worker, which isolates the page: threads need that
-  if (!self.crossOriginIsolated && !scan && !busy && !sessionStorage.getItem("isolated")) {
-    sessionStorage.setItem("isolated", "tried");
-    location.reload();
-  }
+  document.body.dataset.ready = "yes";
 }
 
 function wire(): void {
@@ -117,6 +88,9 @@ function wire(): void {
     const typing = (event.target as HTMLElement).matches("input[type=text], textarea, select");
     if (event.key !== "m" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
     el<HTMLInputElement>("labels").click();
+  });
+  addEventListener("beforeunload", (event) => {
+    if (reviews.unsaved) event.preventDefault();
   });
   wireDrops();
 }
@@ -298,6 +272,23 @@ async function setMasks(next: Mask[], labels: Uint8Array | null): Promise<void> 
   }
   showMasks();
   showMeasures();
+  goToMasks();
+}
+
+/** The cursor into the middle of the first mask that holds anything. */
+function goToMasks(): void {
+  if (!scan) return;
+  const { affine, shape: [nx, ny] } = scan.nifti.header;
+  for (const { values } of masks) {
+    const inside: number[] = [];
+    for (let i = 0; i < values.length; i++) if (values[i]) inside.push(i);
+    if (!inside.length) continue;
+    const at = inside[inside.length >> 1]; // in the middle slice of the file, or near it
+    const voxel = [at % nx, Math.floor(at / nx) % ny, Math.floor(at / (nx * ny)), 1];
+    const [x, y, z] = affine.map((row) => row.reduce((sum, value, i) => sum + value * voxel[i], 0));
+    viewer.goTo([x, y, z]);
+    return;
+  }
 }
 
 function showMasks(): void {

@@ -16,12 +16,14 @@ export async function dropped(items: DataTransferItemList): Promise<File[]> {
   return (await Promise.all(entries.map(filesOf))).flat();
 }
 
-/** Scans and masks among NIfTI files, told by their names. */
+/** Scans and masks, told by their names; what lies beside NIfTI files (sidecars) is left out. */
 export function sorted(files: readonly File[]): Given {
-  const masks = files.filter(({ name }) => looksLikeMask(name));
-  const scans = files.filter(({ name }) => !looksLikeMask(name));
-  // a mask alone is what the person wants to see
-  return scans.length || masks.length !== files.length ? { scans, masks } : { scans: [], masks };
+  const images = files.filter(({ name }) => NIFTI.test(name));
+  const kept = images.length ? images : files;
+  return {
+    scans: kept.filter(({ name }) => !looksLikeMask(name)),
+    masks: kept.filter(({ name }) => looksLikeMask(name)),
+  };
 }
 
 /** Whether the files are to be read as DICOM: several, or one, none of which is NIfTI. */

@@ -15,6 +15,7 @@ export interface Review {
 
 export class Reviews {
   private readonly kept = new Map<string, Review>();
+  unsaved = false; // whether a verdict was kept since the last file
 
   get count(): number {
     return this.kept.size;
@@ -27,10 +28,12 @@ export class Reviews {
   /** Keep a verdict; a later one on the same scan replaces it. */
   keep(review: Review): void {
     this.kept.set(review.scan, review);
+    this.unsaved = true;
   }
 
-  /** All of them, as tab-separated text. */
+  /** All of them, as tab-separated text; they count as saved then. */
   toTsv(): string {
+    this.unsaved = false;
     const rows = [...this.kept.values()].map((r) => [
       r.scan, r.masks.join(", "), r.verdict, r.comment, r.reviewer, r.date,
     ]);

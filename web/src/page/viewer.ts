@@ -54,6 +54,13 @@ export class Viewer {
     this.apply();
   }
 
+  /** Move the cursor to a place in mm (right, front, up). */
+  goTo(mm: [number, number, number]): void {
+    this.viewer.scene.crosshairPos = this.viewer.mm2frac(mm);
+    this.viewer.drawScene();
+    this.viewer.createOnLocationChange();
+  }
+
   /** Remove all masks. */
   clear(): void {
     for (const volume of this.viewer.volumes.slice(1).reverse()) this.viewer.removeVolume(volume);
