@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from score_jax.metrics.agreement import icc
+from score_jax.statistics.multivariate import tukey
 from score_jax.statistics.ranks import spearman, trend
 from score_jax.statistics.significance import benjamini_hochberg, format_p
 from score_jax.study.results import Table
@@ -116,6 +117,13 @@ def _footer(rows: Frame, scale: Any, names: Sequence[str], found: Found) -> list
         order = ranking(score, metric, [name for name in names if name in PARTS])
         found["repro order", metric] = order
         notes.append(f"SCORE by {metric.upper()}, worst first (Tukey, P < .05): {order.order()}.")
+    levels = tukey(score["dsc_t"], score["slice"])
+    pairs = levels.p[np.triu_indices(len(levels.names), 1)]
+    found["repro slices",] = (int(np.sum(pairs < 0.05)), int(pairs.size))
+    notes.append(
+        f"SCORE by slice (DSC, Tukey): {np.sum(pairs < 0.05)} of {pairs.size} pairs of slices "
+        "differ (P < .05)."
+    )
     for metric in METRICS:
         parts = []
         for name in names:

@@ -109,6 +109,10 @@ def test_reproducibility_by_hand(tables, drawn):
     _, found = reproducibility_table(study)
     for name, value in wanted.items():
         assert found["intra-inter", name, "dsc"][1] == pytest.approx(value)
+    score = pairs[pairs["method"] == "score"]
+    levels = [ladder.apply(score["dsc"][score["slice"] == k].to_numpy()) for k in (1, 2, 3)]
+    p3 = stats.tukey_hsd(*levels).pvalue[[0, 0, 1], [1, 2, 2]]
+    assert found["repro slices",] == (np.sum(p3 < 0.05), 3)
     difference = found["intra-inter", "GM", "dsc"][0]
     assert difference.subjects.n == 10
     assert difference.better("dsc") == np.sign(difference.slices.estimate)
