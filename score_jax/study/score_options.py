@@ -117,8 +117,8 @@ _SCALES: dict[Scale, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "small": (
         (
-            "subjects=8", "lengths.tissue=300", "lengths.lesion=300", "lengths.canal=150",
-            "lengths.parts=150",
+            "subjects=8", "lengths.tissue=700", "lengths.lesion=600", "lengths.canal=300",
+            "lengths.parts=400",
         ),
         ("mdgru.hidden=[8, 16]", "mdgru.linear=[16]", "sampling.patch=[64, 64]"),
     ),
