@@ -283,8 +283,11 @@ function goToMasks(): void {
     const inside: number[] = [];
     for (let i = 0; i < values.length; i++) if (values[i]) inside.push(i);
     if (!inside.length) continue;
-    const at = inside[inside.length >> 1]; // in the middle slice of the file, or near it
-    const voxel = [at % nx, Math.floor(at / nx) % ny, Math.floor(at / (nx * ny)), 1];
+    // the middle one of the slice that holds the middle one of all
+    const slice = Math.floor(inside[inside.length >> 1] / (nx * ny));
+    const here = inside.filter((i) => Math.floor(i / (nx * ny)) === slice);
+    const at = here[here.length >> 1];
+    const voxel = [at % nx, Math.floor(at / nx) % ny, slice, 1];
     const [x, y, z] = affine.map((row) => row.reduce((sum, value, i) => sum + value * voxel[i], 0));
     viewer.goTo([x, y, z]);
     return;

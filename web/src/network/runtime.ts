@@ -7,7 +7,7 @@ import { outputsOf, type Spec } from "./description";
 
 export interface Runtime {
   network: Network;
-  where: string; // in words
+  where(): string; // in words
 }
 
 const AGREES = 1e-2; // largest difference of logits, as a share of the largest, that WebGPU may have
@@ -23,11 +23,12 @@ export async function open(model: Uint8Array, spec: Spec, base: string, gpu: boo
   const ort = await wasm(base);
   const threads = ort.env.wasm.numThreads ?? 1;
   const cpu = await networkOf(ort, model, spec, "wasm");
-  const onCpu = { network: cpu, where: `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}` };
-  if (!gpu || !(await hasWebGpu())) return onCpu;
+  const words = `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  const onCpu = { network: cpu, where: () => words };
+  // its WebGPU has no transposed convolutions in 3-D
+  if (!gpu || spec.tile.length > 2 || !(await hasWebGpu())) return onCpu;
   try {
-    const fast = await networkOf(await webgpu(base), model, spec, "webgpu");
-    return { network: checked(fast, cpu), where: "WebGPU" };
+    return checked(await networkOf(await webgpu(base), model, spec, "webgpu"), onCpu);
   } catch {
     return onCpu;
   }
@@ -66,12 +67,12 @@ async function networkOf(ort: Ort, model: Uint8Array, spec: Spec, provider: stri
   };
 }
 
-/** `fast`, once its answer to the first tile was compared with that of `sure`. */
-function checked(fast: Network, sure: Network): Network {
+/** `fast` on WebGPU, if its answer to the first tile is that of `sure`; else `sure`. */
+function checked(fast: Network, sure: Runtime): Runtime {
   let chosen: Network | null = null;
-  return async (tile) => {
+  const network: Network = async (tile) => {
     if (chosen) return chosen(tile);
-    const right = await sure(tile.slice());
+    const right = await sure.network(tile.slice());
     let agrees = false;
     try {
       const values = await fast(tile);
@@ -80,9 +81,10 @@ function checked(fast: Network, sure: Network): Network {
     } catch {
       agrees = false;
     }
-    chosen = agrees ? fast : sure;
+    chosen = agrees ? fast : sure.network;
     return right;
   };
+  return { network, where: () => (chosen === fast ? "WebGPU" : sure.where()) };
 }
 
 async function hasWebGpu(): Promise<boolean> {

@@ -32,7 +32,7 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     const found = await predict(image, model, runtime.network, (stage, done, total) =>
       tell({ kind: "progress", stage, done, total }));
     const buffers = [...found.masks.map(({ values }) => values.buffer), found.labels.buffer];
-    tell({ kind: "found", found, where: runtime.where, model }, buffers as ArrayBuffer[]);
+    tell({ kind: "found", found, where: runtime.where(), model }, buffers as ArrayBuffer[]);
   } catch (error) {
     opened.clear();
     tell({ kind: "failed", message: inWords(error) });
