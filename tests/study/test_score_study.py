@@ -19,7 +19,7 @@ TINY = (
     "lengths.tissue=4", "lengths.parts=3",
     "train.mdgru.hidden=[4]", "train.mdgru.linear=[]", "train.mdgru.kernel=3",
     "train.sampling.patch=[16, 16]", "train.sampling.batch=1", "train.augment.enabled=false",
-    "tables.draws=50",
+    "tables.draws=50", "alignment=centroid",
 )  # fmt: skip
 
 
