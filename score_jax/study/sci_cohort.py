@@ -182,11 +182,12 @@ def without(cohort: SciCohort, problems: Sequence[Mapping[str, str]]) -> SciCoho
             f"{problems[0]['problem']}"
         )
     keep = [scan.case.id not in bad for scan in cohort.scans]
+    sessions: Any = cohort.sessions[keep].reset_index(drop=True)
     cases = tuple(case for case in cohort.dataset.cases if case.id not in bad)
     return SciCohort(
         dataclasses.replace(cohort.dataset, cases=cases),
         scans,
-        cohort.sessions[keep].reset_index(drop=True),
+        sessions,
         (*cohort.problems, *problems),
     )
 
@@ -286,7 +287,7 @@ def _scans(
         except ScoreError as error:
             problems.append(problem(case.id, str(error), "the scan is left out"))
             continue
-        yield Scan(case, labels[case.id], person["site"], plane, true.get(case.id, {}))
+        yield Scan(case, labels[case.id], str(person["site"]), plane, true.get(case.id, {}))
 
 
 def _sessions(cases: Sequence[data.Case]) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Numbers:
         key = (structure, method, metric, column, reference)
         if key not in self._kept:
             f = self.scores
-            chosen = f[
+            chosen: Any = f[
                 (f["structure"] == structure)
                 & (f["method"] == method)
                 & (f["reference"] == reference)
@@ -94,7 +94,7 @@ class Numbers:
         key = (method, measure, column, phase)
         if key not in self._kept:
             f = self.biomarkers if phase is None else self.phases
-            chosen = f[(f["method"] == method) & f["site"].isin(self.sites_of(column))]
+            chosen: Any = f[(f["method"] == method) & f["site"].isin(self.sites_of(column))]
             if method == PREDICTED:
                 chosen = chosen[chosen["phase"] == (self.last if phase is None else phase)]
             self._kept[key] = by_scan(chosen, measure)
@@ -114,7 +114,7 @@ def numbers_of(
     biomarkers = _complete(biomarkers, (*_BIOMARKERS, *MEASURES))
     if options.damage_above_one == "drop":
         biomarkers.loc[biomarkers["adr"].astype(float) > 1, "adr"] = math.nan
-    own = scores[scores["method"] == THREE_D]["phase"].dropna()
+    own: Any = scores.loc[scores["method"] == THREE_D, "phase"].dropna()
     last = int(own.max()) if len(own) else FIRST_PHASE
     scores["phase"] = scores["phase"].fillna(last)  # a baseline has no phase
     there = set(scores["site"].dropna()) | set(biomarkers["site"].dropna())
@@ -221,4 +221,5 @@ def _over_seeds(frame: pd.DataFrame, keys: Sequence[str], values: Sequence[str])
     values = list(values)
     frame = frame.astype(dict.fromkeys(values, float))
     groups = frame.groupby([*SCAN, *keys], dropna=False, sort=True)
-    return groups[values].mean().reset_index()
+    means: Any = groups[values].mean()
+    return means.reset_index()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -193,7 +194,8 @@ def _cohort(numbers: Numbers) -> list[dict[str, object]]:
     rows = []
     for what, values in published.COHORT.items():
         for site, paper in zip(("site1", "site2", "site3"), values, strict=True):
-            here = _of_site(numbers.sessions[numbers.sessions["site"] == site], what)
+            own: Any = numbers.sessions[numbers.sessions["site"] == site]
+            here = _of_site(own, what)
             same = NONE if math.isnan(here) else INSIDE
             if not math.isnan(here) and abs(here - paper) > _tolerance(what, site):
                 same = OUTSIDE
@@ -205,7 +207,7 @@ def _cohort(numbers: Numbers) -> list[dict[str, object]]:
 
 
 def _of_site(scans: pd.DataFrame, what: str) -> float:
-    people = scans.drop_duplicates("participant")
+    people: Any = scans.drop_duplicates("participant")
     if not len(scans):
         return math.nan
     age, days = (people[name].astype(float) for name in ("age", "days_to_mri"))

@@ -1,5 +1,7 @@
 """The tables of the SCI study, from its frames."""
 
+from typing import Any
+
 import pandas as pd
 
 from score_jax.study.results import Table
@@ -67,8 +69,8 @@ def active_table(active: pd.DataFrame | None) -> Table:
         return Table("Table S2", title, pd.DataFrame(columns=columns), (note,))
     rows = []
     for seed, own in active.groupby("seed"):
-        taken = own[own["taken"].astype(bool)]
-        scores = own["score"].astype(float)
+        taken: Any = own[own["taken"].astype(bool)]
+        scores: Any = own["score"].astype(float)
         rows.append(
             {
                 "seed": seed,

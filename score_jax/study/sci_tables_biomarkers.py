@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,8 +176,8 @@ def spearman_values(
 
 def clinical(numbers: Numbers, score: str, when: str) -> pd.Series:
     """A clinical score by scan: initial, at discharge, or discharge less initial."""
-    scans = numbers.sessions
-    scans = scans[scans["site"].isin(numbers.sites_of(_where(numbers)))]
+    where = numbers.sites_of(_where(numbers))
+    scans: Any = numbers.sessions[numbers.sessions["site"].isin(where)]
 
     def at(time: str) -> pd.Series:
         name = f"{score}_{time}"
@@ -200,4 +201,4 @@ def _keys() -> Iterator[tuple[str, str, str]]:
 
 def _shared(values: pd.Series, other: pd.Series) -> pd.Series:
     """The values of the scans for which the other one is known, too."""
-    return values[values.index.isin(other.dropna().index)]
+    return values.loc[values.index.intersection(other.dropna().index, sort=False)]

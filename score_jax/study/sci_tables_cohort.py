@@ -1,7 +1,10 @@
 """Table 1 of the SCI study: who was scanned, where and how."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from score_jax.study.results import Table
@@ -12,7 +15,7 @@ _MOST = 6  # kinds of one covariate that are listed
 
 def cohort_table(numbers: Numbers) -> Table:
     """Patients, scans and covariates of each site, and of all."""
-    scans = numbers.sessions
+    scans: Any = numbers.sessions
     sites = sorted(scans["site"].dropna().unique())
     columns = {site: scans[scans["site"] == site] for site in sites} | {"all": scans}
     rows = [
@@ -51,6 +54,11 @@ def _average(name: str) -> Callable[[pd.DataFrame], str]:
     return lambda scans: mean_sd(_people(scans)[name].astype(float), 1)
 
 
+def _days(scans: pd.DataFrame) -> np.ndarray:
+    """The known days from injury to scan, a value a person."""
+    return _people(scans)["days_to_mri"].dropna().to_numpy(float)
+
+
 def _implants(scans: pd.DataFrame) -> str:
     known = _people(scans)["implant"].dropna().astype(str).str.lower()
     if not len(known):
@@ -70,6 +78,6 @@ _ROWS: dict[str, Callable[[pd.DataFrame], str]] = {
     "field, T": _kinds("field", _people),
     "days to MRI (mean ± SD)": _average("days_to_mri"),
     "days to MRI (median)": lambda scans: number(
-        float(_people(scans)["days_to_mri"].astype(float).median()), 1
+        float(np.median(_days(scans))) if len(_days(scans)) else math.nan, 1
     ),
 }

@@ -52,7 +52,7 @@ def metrics_of(numbers: Numbers, structure: str) -> tuple[str, ...]:
     if numbers.options.surface == "anima":
         return order
     swap = {"SurfaceDistance": "ASSD", "ASSD": "SurfaceDistance"}
-    return tuple(swap.get(metric, metric) for metric in order)
+    return tuple(str(swap.get(metric, metric)) for metric in order)
 
 
 def accuracy_table(numbers: Numbers) -> Table:
