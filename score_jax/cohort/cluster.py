@@ -12,12 +12,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from score_jax.errors import ConfigError
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 LOOPBACK = "127.0.0.1"
 KINDS = ("local", "slurm", "pbs")
@@ -73,8 +70,8 @@ class ClusterOptions:
 
 
 @contextlib.contextmanager
-def connected(options: ClusterOptions) -> Iterator["Client"]:
-    """A client of the workers; those that this run started end with it.
+def connected(options: ClusterOptions) -> Iterator[Any]:
+    """A client of the workers (`distributed.Client`, untyped); those that this run started end too.
 
     Raises:
       ConfigError: Dask is not installed, no scheduler answers, a setting is wrong.

@@ -8,13 +8,10 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from score_jax.cohort.cluster import ClusterOptions, connected
 from score_jax.errors import ConfigError, ScoreError
-
-if TYPE_CHECKING:
-    from distributed import Client, Future
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -77,7 +74,7 @@ class _SchedulerLostError(Exception):
 
 
 def _drained(
-    client: "Client",
+    client: Any,
     work: Callable[[Item], Result],
     items: Mapping[str, Item],
     options: ClusterOptions,
@@ -86,7 +83,7 @@ def _drained(
 
     waiting = iter(list(items.items()))
     keys: dict[str, str] = {}
-    coming = as_completed(loop=client.loop, raise_errors=False)
+    coming: Any = as_completed(loop=client.loop, raise_errors=False)
     asked = -math.inf
     room = 0
     while True:
@@ -108,7 +105,7 @@ def _drained(
         yield key, result
 
 
-def _room(client: "Client") -> int:
+def _room(client: Any) -> int:
     """How many items the scheduler should know of."""
     try:
         threads = sum(client.nthreads().values())
@@ -117,7 +114,7 @@ def _room(client: "Client") -> int:
     return max(LEAST_IN_FLIGHT, IN_FLIGHT * threads)
 
 
-def _submitted(client: "Client", work: Callable[[Item], Result], key: str, item: Item) -> "Future":
+def _submitted(client: Any, work: Callable[[Item], Result], key: str, item: Item) -> Any:
     # a name of its own for every attempt: a scheduler remembers what failed
     name = f"score-jax-{key}-{time.time_ns()}"
     try:
@@ -139,7 +136,7 @@ def _named(key: str) -> KilledError:
     )
 
 
-def _wait_for_workers(client: "Client", patience_s: float) -> int:
+def _wait_for_workers(client: Any, patience_s: float) -> int:
     try:
         client.wait_for_workers(1, timeout=patience_s)
     except TimeoutError:

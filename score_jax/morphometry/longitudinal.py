@@ -7,7 +7,7 @@ between scans of somebody in whom nothing has changed.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -128,9 +128,8 @@ def _grown(
     labels: Integer[np.ndarray, "x y z"], spacing: tuple[float, ...], reach_mm: float
 ) -> Integer[np.ndarray, "x y z"]:
     """Every voxel within reach of a lesion has the number of the nearest one."""
-    distance, nearest = ndimage.distance_transform_edt(
-        labels == 0, sampling=spacing, return_indices=True
-    )
+    found: Any = ndimage.distance_transform_edt(labels == 0, sampling=spacing, return_indices=True)
+    distance, nearest = found
     return np.where(distance <= reach_mm, labels[tuple(nearest)], 0)
 
 
