@@ -15,7 +15,8 @@ REAL = {
     "gm": {
         "t2s/t2s.nii.gz": {"cord": ("t2s/t2s_seg.nii.gz", 0.94)},
         "t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.94)},
-    }
+    },
+    "sci-t2w": {"t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.96)}},
 }
 
 
