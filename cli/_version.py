@@ -54,7 +54,7 @@ def _cache() -> str:
 
     from score_jax.cli import _device
 
-    if not jax.config.jax_enable_compilation_cache:
+    if not getattr(jax.config, "jax_enable_compilation_cache", True):
         return "kept nowhere (JAX_ENABLE_COMPILATION_CACHE)"
     folder = _device.keep_compiled()
     if folder is None:
