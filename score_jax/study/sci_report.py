@@ -91,7 +91,7 @@ def _lead(cohort: SciCohort, options: SciOptions, given: Given) -> list[str]:
         )
     if given.scale == "smoke":
         lead.append(
-            "Scale smoke: tiny networks, few scans, a hundred steps. Its numbers show that every "
+            "Scale smoke: tiny networks, few scans, few steps. Its numbers show that every "
             "part runs; they say nothing of how well such networks segment."
         )
     return lead
