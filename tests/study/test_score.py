@@ -456,6 +456,9 @@ def test_areas_and_pairs_by_hand(frames, tmp_path):
         ("manual", "1"): [1, 2, 3], ("manual", "2"): [1, 3], ("manual", "consensus"): [1, 3],
         ("score", "consensus"): [1, 2, 3],
     }  # fmt: skip
+    compared = pairs[(pairs["subject"] == "sub-b") & (pairs["compartment"] == "SC")]
+    for comparison in ("interrater", "accuracy"):
+        assert sorted(compared["slice"][compared["comparison"] == comparison]) == [1, 3]
 
 
 def test_slices_that_were_excluded_or_failed(frames):
