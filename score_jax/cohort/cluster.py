@@ -151,7 +151,7 @@ def _local(options: ClusterOptions) -> Any:
         "cls": Scheduler,
         "options": {"host": options.host, "port": 0, **_dashboard(options)},
     }
-    return SpecCluster(workers=workers, scheduler=scheduler, name="score-jax", silence_logs=50)
+    return SpecCluster(workers=workers, scheduler=scheduler, name="score-jax")
 
 
 def _environment(
@@ -189,9 +189,10 @@ def _queued(options: ClusterOptions) -> Any:
             f"cluster: {options.kind} needs dask-jobqueue, which is not installed",
             hint="pip install 'score-jax[cluster]'",
         ) from None
-    kinds = {"slurm": dask_jobqueue.SLURMCluster, "pbs": dask_jobqueue.PBSCluster}
+    names = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}
+    make: Any = getattr(dask_jobqueue, names[options.kind])
     try:
-        cluster = kinds[options.kind](**queue_arguments(options))
+        cluster = make(**queue_arguments(options))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"cluster: {options.kind} refuses its settings ({error}); expected arguments of "

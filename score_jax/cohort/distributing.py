@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from score_jax.cohort.cluster import ClusterOptions, connected
 from score_jax.errors import ConfigError, ScoreError
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 IN_FLIGHT = 4  # items that the scheduler knows of at once, for each thread of its workers
 LEAST_IN_FLIGHT = 64  # also while most workers are still to come

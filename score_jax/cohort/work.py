@@ -87,6 +87,7 @@ class Worker:
           OutputError: disk full, no permission: it would be so for the next scan, too.
         """
         started = time.perf_counter()
+        record: Record
         try:
             record = _Results(self, job.scan).made(progress)
         except OutputError:

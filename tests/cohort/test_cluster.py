@@ -85,7 +85,7 @@ class Killer(threading.Thread):
 @pytest.mark.slow
 def test_workers_killed_at_random_and_a_scan_that_kills(little, tmp_path):
     items = items_of(little, tmp_path / "out")
-    killer = Killer(worker_processes, each_s=1.5)
+    killer = Killer(worker_processes, each_s=3.0)
     started = []
 
     def on_start(dashboard, workers):

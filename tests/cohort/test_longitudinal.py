@@ -144,9 +144,7 @@ def test_a_dataset_that_was_followed(followed, run):
     assert described["shift [mm]"]["Units"] == "mm"
     assert described["not covered"]["Description"]
 
-
-def test_a_scan_that_was_not_done_is_named(followed, run):
-    data, out = followed
+    # a scan that was not done is named
     write_image(data / "sub-01/ses-3/anat/sub-01_ses-3_run-1_T2w.nii.gz", image_of([]))
     status, _, err = run("longitudinal", data, out, "--participant-label", "01", "--header")
     assert status == 2
