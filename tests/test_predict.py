@@ -160,3 +160,14 @@ def test_the_rest_is_told_to_end():
     with pytest.raises(OutputError, match="no space left"):
         prediction._in_order(work, 2)
     assert ended == [1]
+
+
+def test_a_volume_without_a_file_comes_back_as_it_was(rng):
+    data = rng.normal(size=(9, 10, 12)).astype(np.float32)
+    data[:3] += 4.0  # the left third, were it not for the affine
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    found = model(Threshold()).predict(sj.Volume(data, flipped))
+    turned = model(Threshold()).predict(sj.Volume(data[::-1], np.eye(4)))
+    assert found.masks["cord"][:3].mean() > 0.5
+    assert found.masks["cord"][3:].mean() < 0.1
+    np.testing.assert_array_equal(found.masks["cord"], turned.masks["cord"][::-1])

@@ -290,7 +290,7 @@ def write_segmentation(
     stored = dataclasses.replace(
         volume,
         data=volume.to_stored(volume.data),
-        affine=volume.affine if volume.header is None else volume.header.affine,
+        affine=volume.stored_affine,
     )
     arrays: dict[str, tuple[str, np.ndarray]] = {}
     for name, mask in found.masks.items():

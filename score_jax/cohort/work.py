@@ -238,9 +238,10 @@ class _Results:
 
     def _flags(self, profile: Sequence[float] | None) -> Record:
         volume = self.found.volume
-        affine = volume.affine if volume.header is None else volume.header.affine
         areas = None if profile is None else np.array(profile)
-        flags = find_flags(self.found.masks, affine, areas=areas, spread=self.found.spread)
+        flags = find_flags(
+            self.found.masks, volume.stored_affine, areas=areas, spread=self.found.spread
+        )
         return {"Flags": [dataclasses.asdict(flag) for flag in flags]}
 
     def _pictures(self) -> Record:

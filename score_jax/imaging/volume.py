@@ -15,7 +15,7 @@ from score_jax._types import Affine, Axcodes, PathLike
 from score_jax.errors import GeometryError, ImageError
 from score_jax.imaging import grid, nifti
 from score_jax.imaging.files import atomic
-from score_jax.imaging.orientation import Reorientation, axcodes_of, reorientation
+from score_jax.imaging.orientation import axcodes_of, reorientation
 
 # Only these fields of an input's header reach an output: where the voxels lie, and no free text
 # (which may hold names and dates).
@@ -37,6 +37,7 @@ class Volume:
       path: the file it came from, if any.
       header: the file's header, kept for writing back; private to `score_jax.imaging`.
       notes: what is odd about the file, one line each (forms that disagree, no orientation).
+      turned_from: of an image without a header that `reoriented` turned: the affine it had.
 
     Raises:
       GeometryError: the affine is singular, not finite, or has absurd voxels.
@@ -47,6 +48,7 @@ class Volume:
     path: Path | None = None
     header: nifti.Header | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    turned_from: Affine | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.data.ndim not in (3, 4):
@@ -104,8 +106,18 @@ class Volume:
         """
         turn = reorientation(self.affine, axcodes)
         return replace(
-            self, data=turn.apply(self.data), affine=turn.affine(self.affine, self.shape)
+            self,
+            data=turn.apply(self.data),
+            affine=turn.affine(self.affine, self.shape),
+            turned_from=None if self.header is not None else self.stored_affine,
         )
+
+    @property
+    def stored_affine(self) -> Affine:
+        """The affine of the file, or of the image as it was made; `reoriented` keeps it."""
+        if self.header is not None:
+            return self.header.affine
+        return self.affine if self.turned_from is None else self.turned_from
 
     def like(self, other: "Volume") -> "Volume":
         """This image with its axes turned as those of `other`."""
@@ -125,11 +137,7 @@ class Volume:
 
     def to_stored(self, array: Shaped[np.ndarray, "x y z *c"]) -> Shaped[np.ndarray, "u v w *c"]:
         """An array on this grid, turned to the orientation of the file (undoes `reoriented`)."""
-        return self._back().apply(array)
-
-    def _back(self) -> Reorientation:
-        stored = self.affine if self.header is None else self.header.affine
-        return reorientation(self.affine, axcodes_of(stored))
+        return reorientation(self.affine, axcodes_of(self.stored_affine)).apply(array)
 
 
 def load(path: PathLike, *, dtype: DTypeLike = np.float32, check: bool = True) -> Volume:
@@ -270,9 +278,11 @@ def _new_header(like: Volume, stored: np.ndarray) -> Nifti1Header | Nifti2Header
     flat = like.header is not None and like.header.stored_ndim == 2 and stored.shape[2:] == (1,)
     header.set_data_shape(stored.shape[:2] if flat else stored.shape)
     if source is None:
-        header.set_sform(like.affine, code=1)
-        header.set_qform(like.affine, code=1)
-        if grid.corner_distance(like.affine, np.asarray(header.get_qform()), like.shape) > 1e-3:
+        affine = like.stored_affine
+        header.set_sform(affine, code=1)
+        header.set_qform(affine, code=1)
+        turned = np.asarray(header.get_qform())
+        if grid.corner_distance(affine, turned, tuple(stored.shape[:3])) > 1e-3:
             header["qform_code"] = 0  # a sheared grid: no quaternion can say it
         header.set_xyzt_units("mm")
     else:

@@ -249,8 +249,7 @@ def locate(
 
 def turned(box: Box, volume: Volume, *, to_stored: bool) -> Box:
     """`box` of `volume` in the axes of its file, or one of its file in those of `volume`."""
-    stored = volume.affine if volume.header is None else volume.header.affine
-    turn = reorientation(volume.affine, axcodes_of(stored))
+    turn = reorientation(volume.affine, axcodes_of(volume.stored_affine))
     shape = [volume.shape[axis] for axis in turn.axes]
     if not to_stored:
         turn, shape = turn.inverse(), list(volume.shape)

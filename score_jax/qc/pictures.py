@@ -69,9 +69,7 @@ def axial_slices(mask: Bool[np.ndarray, "x y z"]) -> list[int]:
 
 def _to_volume_grid(volume: Volume, mask: np.ndarray) -> np.ndarray:
     """`mask`, stored like the file, turned as `volume` is."""
-    if volume.header is None:
-        return mask
-    return reorientation(volume.header.affine, volume.axcodes).apply(mask)
+    return reorientation(volume.stored_affine, volume.axcodes).apply(mask)
 
 
 def _centre(mask: np.ndarray) -> tuple[float, ...]:

@@ -104,8 +104,7 @@ def _turned(
     volume: Volume, masks: Mapping[str, np.ndarray]
 ) -> tuple[Float[np.ndarray, "x y z"], dict[str, Bool[np.ndarray, "x y z"]]]:
     """Image and masks with axes from right to left, back to front and feet to head."""
-    stored = volume.affine if volume.header is None else volume.header.affine
-    turn = reorientation(stored, "LAS")
+    turn = reorientation(volume.stored_affine, "LAS")
     image = volume.reoriented("LAS").channels_last[..., 0].astype(np.float32)
     return image, {n: np.ascontiguousarray(turn.apply(m)).astype(bool) for n, m in masks.items()}
 

@@ -358,3 +358,17 @@ def test_real_scans_read_as_nibabel_reads_them(fixtures):
         np.testing.assert_array_equal(volume.data, image.get_fdata(dtype=np.float32))
         np.testing.assert_array_equal(volume.affine, image.affine)
         np.testing.assert_allclose(volume.spacing, image.header.get_zooms()[:3], rtol=1e-6)
+
+
+def test_an_image_without_a_file_keeps_the_orientation_it_had(tmp_path):
+    affine = np.diag([-2.0, 1.5, 3.0, 1.0])
+    affine[:3, 3] = 10, -4, 7
+    volume = Volume(ramp(), affine)
+    turned = volume.reoriented("PIR").reoriented("RAS")
+    assert turned.axcodes == "RAS"
+    np.testing.assert_array_equal(turned.stored_affine, affine)
+    np.testing.assert_array_equal(turned.to_stored(turned.data), ramp())
+    save(tmp_path / "a.nii", turned.data, turned)
+    written = nib.load(tmp_path / "a.nii")
+    np.testing.assert_allclose(written.affine, affine, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), ramp())
