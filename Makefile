@@ -29,7 +29,7 @@ docs: .venv/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: .venv/.installed-test
-	$(BIN)/python -m pytest -q -n 2 --durations=10
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10
 
 # What users get: the wheel in a clean environment, far from the sources.
 wheel: .venv/.installed-test

@@ -106,9 +106,17 @@ class Page:
         sent = [m for m in self.told if m.get("method") == "Network.requestWillBeSent"]
         return [m["params"]["request"]["url"] for m in sent]
 
+    async def _goodbye(self):
+        self.socket.close()  # tornado looks for the loop that runs
+        await asyncio.sleep(0.1)
+
     def close(self):
         if self.socket is not None:
-            self.socket.close()
+            self.loop.run_until_complete(self._goodbye())
         self.process.terminate()
-        self.process.wait(20)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:  # a busy machine: its helpers may outlive a request
+            self.process.kill()
+            self.process.wait(20)
         self.loop.close()
