@@ -70,9 +70,9 @@ def montage(volume: Volume, masks: Mapping[str, Bool[np.ndarray, "i j k"]]) -> M
         window = (slice(top, top + at.shape[1]), slice(left, left + at.shape[2]))
         grey[window] = ndimage.map_coordinates(image, at, order=1, cval=np.nan)
         for number, mask in enumerate(arrays.values(), 1):
-            seen = np.asarray(ndimage.map_coordinates(mask.view(np.uint8), at, order=0))
-            inside = seen > 0
-            contours[window][inside & ~ndimage.binary_erosion(inside)] = number
+            inside = ndimage.map_coordinates(mask.view(np.uint8), at, order=0) > 0
+            inner = np.asarray(ndimage.binary_erosion(inside), bool)
+            contours[window][inside & ~inner] = number
     return Montage(_grey(grey), contours, tuple(masks), tuple(slices))
 
 
