@@ -1,9 +1,13 @@
 """The entry point: turns errors into one line and an exit status."""
 
+import _thread
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 
 def run(app: Callable[[], object]) -> None:
@@ -15,13 +19,13 @@ def run(app: Callable[[], object]) -> None:
     """
     from score_jax.errors import ScoreError
 
+    before, sys.unraisablehook = sys.unraisablehook, _insist
     try:
         app()
     except ScoreError as error:
         _fail(error.message, error.hint)
     except KeyboardInterrupt:
-        print("score-jax: interrupted; nothing half-written was kept", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        _interrupted()
     except BrokenPipeError:
         # `score-jax ... | head`: the reader went away; keep Python from complaining at shutdown
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -31,12 +35,43 @@ def run(app: Callable[[], object]) -> None:
         if error.errno not in _USER_ERRNO:
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}", hint)
-    except Exception:
+    except Exception as error:
+        if isinstance(error.__context__ or error.__cause__, KeyboardInterrupt):
+            _interrupted()  # a compiled library that was being loaded made its own error of it
         traceback.print_exc()
         print(  # noqa: T201
             "score-jax: this is a fault of ours; please report the lines above", file=sys.stderr
         )
         sys.exit(1)
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupted() -> NoReturn:
+    print("score-jax: interrupted; nothing half-written was kept", file=sys.stderr)  # noqa: T201
+    sys.exit(130)
+
+
+def _insist(unraisable: Any) -> None:
+    """Send a Ctrl-C again that Python dropped because it came inside a callback of its own.
+
+    Those of the garbage collector and of imports cannot be left by an exception; a moment later the
+    program is out of them.
+    """
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.05, _interrupt)
+    again.daemon = True
+    again.start()
+
+
+def _interrupt() -> None:
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # also wakes it from waiting
+    else:
+        _thread.interrupt_main()
 
 
 def _fail(message: str, hint: str) -> None:
