@@ -20,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 KINDS = ("local", "slurm", "pbs")
 CPUS = "SCORE_JAX_CPUS"  # processors that a worker keeps to, e.g. "0,1"
 _LISTS = ("job_extra_directives", "job_script_prologue", "worker_extra_args")
+_STARTS = 3  # times that workers on this machine are tried to be started
 
 
 @final
@@ -151,7 +152,16 @@ def _local(options: ClusterOptions) -> Any:
         "cls": Scheduler,
         "options": {"host": options.host, "port": 0, **_dashboard(options)},
     }
-    return SpecCluster(workers=workers, scheduler=scheduler, name="score-jax")
+    for left in reversed(range(_STARTS)):  # a worker may be killed while it starts
+        try:
+            return SpecCluster(workers=workers, scheduler=scheduler, name="score-jax")
+        except RuntimeError as error:
+            if not left:
+                raise ConfigError(
+                    f"{options.kind}: {count} workers could not be started ({error})",
+                    hint="ask for fewer with --workers, or look at the machine's memory",
+                ) from None
+    raise AssertionError("the last start returns or raises")
 
 
 def _environment(

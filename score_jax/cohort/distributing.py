@@ -98,6 +98,10 @@ def _drained(
         if not keys:
             return
         future = next(coming)
+        if future.status == "pending":  # its result died with a worker and is computed again
+            coming.add(future)
+            del future
+            continue
         key = keys.pop(future.key)
         if future.status not in ("finished", "error"):
             raise _SchedulerLostError
