@@ -1,12 +1,11 @@
 """`score-jax study`: the papers' experiments end to end, from scans to tables and a report."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from score_jax.cli import _console, _device, study_sci
+from score_jax.cli import _console, _device, _study, study_sci
 
 app = typer.Typer(
     help="The papers' studies: networks, tables, figures and a report from your scans or simulated "
@@ -19,14 +18,11 @@ app.command("sci")(study_sci.command)
 
 @app.command("score")
 def score_command(
-    out: Annotated[Path, typer.Option(help="Folder of the study; the same one goes on.")],
+    out: _study.OutOption,
     data: Annotated[
         str, typer.Option(help="A BIDS dataset with raters' masks, or: simulated.")
     ] = "simulated",
-    scale: Annotated[
-        str,
-        typer.Option(help="smoke (minutes), small (about an hour on 2 cores) or full (a GPU)."),
-    ] = "small",
+    scale: _study.ScaleOption = "small",
     seed: Annotated[
         int, typer.Option(help="Of simulated people, networks and the bootstrap.")
     ] = 0,
@@ -51,7 +47,7 @@ def score_command(
     from score_jax.study.score_training import Interrupted
 
     _console.say(f"Studying on {where}")
-    with Progress() as progress:
+    with _study.Progress() as progress:
         try:
             done = score.run_score(
                 data, out, scale=scale, overrides=overrides or [], joint=joint, seed=seed,
@@ -73,33 +69,3 @@ def score_command(
             }
         )
     _console.say(f"Done: {done.page} ({done.networks} networks, {len(done.issues)} problems)")
-
-
-class Progress:
-    """Stages as lines; what is counted as bars, or off a terminal as a line each tenth."""
-
-    def __init__(self) -> None:
-        self._bar = _console.progress_bar()
-        self._tasks: dict[str, int] = {}
-
-    def __enter__(self) -> "Progress":
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(*error)  # pyright: ignore[reportArgumentType]
-
-    def stage(self, name: str, what: str) -> None:
-        """A stage was kept, started, resumed or done."""
-        for task in self._tasks.values():
-            self._bar.remove_task(task)  # pyright: ignore[reportArgumentType]
-        self._tasks = {}
-        _console.say(f"{name}: {what}")
-
-    def count(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` of something."""
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total, note="")
-        self._bar.update(self._tasks[what], completed=done)  # pyright: ignore[reportArgumentType]
-        if not _console.console.is_terminal and (done == total or done % max(1, total // 10) == 0):
-            _console.say(f"{what}: {done}/{total}")

@@ -1,23 +1,19 @@
 """`score-jax study sci`: the SCIseg paper's experiment on your scans or simulated ones."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from score_jax.cli import _console, _device
+from score_jax.cli import _console, _device, _study
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="Folder of the study; the same one goes on.")],
+    out: _study.OutOption,
     data: Annotated[
         str, typer.Option(help="A BIDS dataset with masks and participants.tsv, or: simulated.")
     ] = "simulated",
-    scale: Annotated[
-        str,
-        typer.Option(help="smoke (minutes), small (about an hour on 2 cores) or full (a GPU)."),
-    ] = "small",
+    scale: _study.ScaleOption = "small",
     seed: Annotated[int, typer.Option(help="Of simulated people and of the networks.")] = 0,
     masks: Annotated[
         str | None,
@@ -48,12 +44,11 @@ def command(
     options, recipes = read_options(scale, overrides or [], seed=seed)  # refuse before JAX starts
     where = _device.use(device)
     _device.keep_compiled()
-    from score_jax.cli.study import Progress
     from score_jax.study.sci import Told, study_sci
     from score_jax.study.score_training import Interrupted
 
     _console.say(f"Studying on {where}")
-    with Progress() as progress:
+    with _study.Progress() as progress:
         try:
             done = study_sci(
                 out, options, recipes, data=data, seed=seed, masks=masks, truth=truth,

@@ -11,6 +11,7 @@ from score_jax.config.model import Preprocessing as Preprocessing
 from score_jax.config.reading import load_config as load_config
 from score_jax.config.reading import override as override
 from score_jax.config.reading import preset as preset
+from score_jax.config.reading import set_value as set_value
 from score_jax.config.reading import to_toml as to_toml
 from score_jax.config.training import ComputeConfig as ComputeConfig
 from score_jax.config.training import DataConfig as DataConfig

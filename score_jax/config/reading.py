@@ -38,7 +38,7 @@ def load_config(path: PathLike | None = None, *, overrides: tuple[str, ...] = ()
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not TOML ({error})") from None
     for override in overrides:
-        _override(table, override)
+        set_value(table, override)
     return strict.read(TrainConfig, table, "")
 
 
@@ -46,7 +46,7 @@ def override(config: TrainConfig, overrides: tuple[str, ...]) -> TrainConfig:
     """`config` with ``key=value`` overrides on top (see `load_config`)."""
     table = _plain(dataclasses.asdict(config))
     for text in overrides:
-        _override(table, text)
+        set_value(table, text)
     return strict.read(TrainConfig, table, "")
 
 
@@ -63,12 +63,22 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _override(table: dict[str, Any], override: str) -> None:
+def set_value(
+    table: dict[str, Any], override: str, *, example: str = "optimizer.learning_rate=1e-3"
+) -> None:
+    """Put one ``key=value`` into nested tables; the value is TOML, a bare word is text.
+
+    Args:
+      table: changed in place; the key's dots lead into it.
+      override: as the command line's ``--set`` takes it.
+      example: of such a text, for the message.
+
+    Raises:
+      ConfigError: no ``key=``, or a value where the key wants a table.
+    """
     name, sign, text = override.partition("=")
     if not sign or not name.strip():
-        raise ConfigError(
-            f"--set {override!r}: expected key=value, e.g. optimizer.learning_rate=1e-3"
-        )
+        raise ConfigError(f"--set {override!r}: expected key=value, e.g. {example}")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:

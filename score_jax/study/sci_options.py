@@ -1,12 +1,11 @@
 """How the SCI study is done: sizes, and the choices that the paper and its code leave open."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, final
 
 from score_jax import strict
-from score_jax.config import TrainConfig, load_config, preset
+from score_jax.config import TrainConfig, load_config, preset, set_value
 from score_jax.data.splits import SCISEG_SEEDS
 from score_jax.errors import ConfigError
 from score_jax.study.report import Choice
@@ -190,7 +189,7 @@ def read_options(
     recipes: dict[str, list[str]] = {name: [*own[name], f"seed={seed}"] for name in ("3d", "2d")}
     table: dict[str, Any] = {}
     for text in own["options"]:
-        _set(table, text)
+        set_value(table, text)
     for text in overrides:
         head, dot, rest = text.partition(".")
         if dot and head in ("train", *recipes):
@@ -199,22 +198,12 @@ def read_options(
             for name in recipes if head == "train" else (head,):
                 recipes[name].append(rest)
         else:
-            _set(table, text)
+            set_value(table, text, example="seeds=[7, 42]")
     options = strict.read(SciOptions, table, "")
     base = preset(own["preset"][0])
     return options, {
         name: load_config(base, overrides=tuple(texts)) for name, texts in recipes.items()
     }
-
-
-def _set(table: dict[str, Any], text: str) -> None:
-    name, sign, value = text.partition("=")
-    if not sign:
-        raise ConfigError(f"--set {text!r}: expected key=value, e.g. seeds=[7, 42]")
-    try:
-        table[name.strip()] = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        table[name.strip()] = value.strip()
 
 
 def choices(options: SciOptions) -> list[Choice]:

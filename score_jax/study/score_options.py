@@ -1,13 +1,12 @@
 """How the SCORE study is done: sizes, folds, choices that the paper leaves open."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from score_jax import strict
-from score_jax.config import TrainConfig, load_config, override, preset
+from score_jax.config import TrainConfig, load_config, override, preset, set_value
 from score_jax.errors import ConfigError
 from score_jax.study.failures import FailureRules
 from score_jax.study.report import Choice
@@ -146,7 +145,7 @@ def read_options(
     given = [text for text in overrides if not text.startswith("train.")]
     ours: dict[str, Any] = {}
     for text in (*own, *given):
-        _set(ours, text)
+        set_value(ours, text, example="folds=3 or train.loss.smooth=0")
     options = strict.read(StudyOptions, ours, "")
     if joint:
         options = dataclasses.replace(options, joint=True)
@@ -163,25 +162,6 @@ def read_options(
 
 
 _OURS = {"data", "ensemble", "steps", "validate_each", "seed", "preprocessing", "slice_axis"}
-
-
-def _set(table: dict[str, Any], text: str) -> None:
-    """One ``key=value`` into nested tables; the value is TOML, a bare word text."""
-    name, sign, value = text.partition("=")
-    if not sign or not name.strip():
-        raise ConfigError(
-            f"--set {text!r}: expected key=value, e.g. folds=3 or train.loss.smooth=0"
-        )
-    try:
-        read = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        read = value.strip()
-    *parents, leaf = name.strip().split(".")
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {text!r}: {parent!r} is a value, not a table")
-    table[leaf] = read
 
 
 def choices(options: StudyOptions) -> list[Choice]:
