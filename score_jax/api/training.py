@@ -248,11 +248,11 @@ def _phantom(
         return []
     spacing = spec.preprocessing.spacing_mm
     flat = len(shape) == 2
-    if spec.in_channels != 1 or (spec.slice_axis != 2 if flat else len(set(spacing)) > 1):
+    if spec.in_channels != 1 or (spec.slice_axis != 2 if flat else not all(spacing)):
         raise ConfigError(
             f"data.simulated: got a {len(shape)}-D network of {spec.in_channels} channels on a "
             f"grid of {list(spacing)} mm; the phantom makes images of one channel: axial slices, "
-            "or volumes with voxels of equal sides"
+            "or volumes of known spacing"
         )
     names = [region.name for region in spec.regions]
     if unknown := set(names) - set(PHANTOM_REGIONS):
@@ -275,8 +275,9 @@ def _phantom(
 
     def volumes(seed: int) -> mixing.Draw:
         patch = (shape[0], shape[1], shape[2])
+        sides = (spacing[0], spacing[1], spacing[2])
         source = Volumes(
-            seed=seed, shape=patch, spacing_mm=spacing[0], thickness_mm=(1.0, 8.0), **common
+            seed=seed, shape=patch, spacing_mm=sides, thickness_mm=(1.0, 8.0), **common
         )
         return lambda step: source.training_batch(step, size=size, regions=names)
 

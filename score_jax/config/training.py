@@ -29,7 +29,7 @@ class DataConfig:
       validation_images: score at most so many held-out images while training (0 = all); the end
         of the run scores all of them.
       simulated: share of the batches made by the phantom instead of cut from the dataset (axial
-        slices or voxels of equal sides, one channel; regions by the phantom's names).
+        slices or volumes, one channel; regions by the phantom's names).
       simulated_contrast: "T2w", "T2starw", "random" or "mixed".
     """
 

@@ -31,7 +31,7 @@ from score_jax.phantom.sci import sci_subject
 from score_jax.phantom.sequences import Contrast, measure
 
 _TISSUES = HEALTHY + LESIONS + AROUND
-STEPPED = 3.0  # nnU-Net's bound of anisotropy, in voxels
+STEPPED = 3.0  # nnU-Net's bound of anisotropy
 _PAD = 12  # voxels by which a body's maps exceed a patch along each axis
 
 
@@ -52,7 +52,7 @@ class Volumes:
     Args:
       seed: same seed, same patches.
       shape: voxels of a patch (right, anterior, superior).
-      spacing_mm: of the voxels, the same along all axes.
+      spacing_mm: of the voxels (right, anterior, superior).
       contrast: one of `randomise.MODES`.
       strength: 1 draws contrasts as `Patches` does; 0 fixes them.
       healthy: share of bodies without injury.
@@ -72,7 +72,7 @@ class Volumes:
         *,
         seed: int,
         shape: tuple[int, int, int] = (64, 64, 64),
-        spacing_mm: float = 1.0,
+        spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
         contrast: str = "T2w",
         strength: float = 1.0,
         healthy: float = 0.3,
@@ -85,7 +85,7 @@ class Volumes:
     ) -> None:
         if contrast not in MODES:
             raise ConfigError(f"contrast: got {contrast!r}; expected one of {', '.join(MODES)}")
-        if min(shape) < 8 or pool < 1 or renew < 1 or not 0.2 <= spacing_mm <= 5:
+        if min(shape) < 8 or pool < 1 or renew < 1 or not all(0.2 <= v <= 5 for v in spacing_mm):
             raise ConfigError(
                 f"volumes: got shape {shape}, pool {pool}, renew {renew}, spacing {spacing_mm} mm; "
                 "expected at least 8 voxels a side, one body, one step, and .2 to 5 mm"
@@ -140,8 +140,8 @@ class Volumes:
 
 
 def _draw_body(
-    seed: int, number: int, shape: tuple[int, int, int], spacing: float, healthy: float,
-    shift_mm: float,
+    seed: int, number: int, shape: tuple[int, int, int], spacing: tuple[float, float, float],
+    healthy: float, shift_mm: float,
 ) -> _Body:  # fmt: skip
     """Person `number` of the SCIseg cohort of this seed, the lesion in view but not centred."""
     row = sci_people.person(seed, number, healthy=healthy)
@@ -150,16 +150,16 @@ def _draw_body(
     posture = draw_posture(key, tilt_deg=4.0)
     rng = np.random.default_rng([seed, 42, number])
     course = np.asarray(posture.course)
-    reach = 0.25 * shape[2] * spacing
+    reach = 0.25 * shape[2] * spacing[2]
     s = float(np.clip(row["lesion_s_mm"] + rng.uniform(-reach, reach), -420.0, 20.0))
     at = round(s) - S_MIN
     middle = course[at, :3] + np.append(rng.uniform(-shift_mm, shift_mm, 2), 0)
     grid = Acquisition(
         shape=(shape[0] + _PAD, shape[1] + _PAD, shape[2] + _PAD),
-        spacing_mm=(spacing, spacing, spacing),
+        spacing_mm=spacing,
         thick_axis=None,
         centre_mm=(float(middle[0]), float(middle[1]), float(middle[2])),
-        fine_mm=0.5 * spacing,
+        fine_mm=0.5 * min(spacing),
         margin_mm=0.0,
     )
     scene = rasterise(subject, posture, grid)
@@ -180,8 +180,8 @@ def _draw_body(
 
 @partial(jax.jit, static_argnums=(2, 3, 4, 5, 6, 7))
 def _view(
-    body: _Body, key: PRNGKeyArray, shape: tuple[int, int, int], spacing: float, mode: str,
-    strength: float, artefacts: float, thickness_mm: tuple[float, float],
+    body: _Body, key: PRNGKeyArray, shape: tuple[int, int, int],
+    spacing: tuple[float, float, float], mode: str, strength: float, artefacts: float, thickness_mm: tuple[float, float],
 ) -> tuple[Float[Array, "x y z"], Float[Array, "k x y z"]]:  # fmt: skip
     """One patch: place, contrast, thick slices, metal, shading and noise."""
     keys = jax.random.split(key, 6)
@@ -196,8 +196,8 @@ def _view(
     image = measure(fractions, _TISSUES, cut[1], _gentle(contrast, strength), keys[3])
     sizes = [n + _PAD for n in shape]
     lines = [
-        spacing * (jnp.arange(n) + first - 0.5 * (size - 1))
-        for n, first, size in zip(shape, start, sizes, strict=True)
+        step * (jnp.arange(n) + first - 0.5 * (size - 1))
+        for step, n, first, size in zip(spacing, shape, start, sizes, strict=True)
     ]
     seen = jax.random.uniform(keys[4]) < artefacts
     return hardware.distort(image, body.screws, body.voids * seen, lines)[..., 0], cut[2]
@@ -209,12 +209,12 @@ def _gentle(contrast: Contrast, strength: float) -> Contrast:
 
 
 def _thick(
-    shape: tuple[int, int, int], spacing: float, thickness_mm: tuple[float, float],
-    key: PRNGKeyArray,
+    shape: tuple[int, int, int], spacing: tuple[float, float, float],
+    thickness_mm: tuple[float, float], key: PRNGKeyArray,
 ) -> list[Float[Array, "n n"]]:  # fmt: skip
     """Matrices along the three axes: along one of them, in half of all scans, a slice profile.
 
-    Slices of `STEPPED` voxels and more stand as steps, each repeated over its thickness, as
+    Slices `STEPPED` times as thick as the smallest side of a voxel, and more, stand as steps, each repeated over its thickness, as
     `planning.preprocess` (nnU-Net's order 0 along the thick axis) hands them to a network.
     """
     u = jax.random.uniform(key, (4,))
@@ -222,11 +222,11 @@ def _thick(
     width = jnp.where(u[0] < 0.5, thin + (wide - thin) * u[1], 0.0)
     thick_axis = jnp.int32(3 * u[2])
     out = []
-    for axis, n in enumerate(shape):
-        own = jnp.maximum(jnp.where(thick_axis == axis, width, 0.0), 0.5 * spacing)
-        at = spacing * jnp.arange(n)
+    for axis, (n, step) in enumerate(zip(shape, spacing, strict=True)):
+        own = jnp.maximum(jnp.where(thick_axis == axis, width, 0.0), 0.5 * step)
+        at = step * jnp.arange(n)
         stepped = own * (jnp.floor(at / own + u[3]) + 0.5 - u[3])
-        seen = jnp.where(own >= STEPPED * spacing, stepped, at)
+        seen = jnp.where(own >= STEPPED * min(spacing), stepped, at)
         gap = jnp.abs(seen[:, None] - at[None, :])
         weight = jnp.exp(-0.5 * (gap / (0.42 * own)) ** 4)
         out.append(weight / weight.sum(1, keepdims=True))

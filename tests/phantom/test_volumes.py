@@ -6,7 +6,7 @@ import pytest
 from score_jax.errors import ConfigError
 from score_jax.phantom.volumes import Volumes
 
-SMALL = {"seed": 5, "shape": (16, 18, 20), "spacing_mm": 2.5, "pool": 2, "renew": 2}
+SMALL = {"seed": 5, "shape": (16, 18, 12), "spacing_mm": (2.5, 2.5, 4.0), "pool": 2, "renew": 2}
 REGIONS = ("cord", "canal", "lesion")
 
 
@@ -18,8 +18,8 @@ def test_a_step_is_the_same_whatever_came_before():
     again, same = fresh.training_batch(3, size=2, regions=REGIONS)
     np.testing.assert_array_equal(image, again)
     np.testing.assert_array_equal(masks, same)
-    assert image.shape == (2, 16, 18, 20, 1)
-    assert masks.shape == (2, 16, 18, 20, 3)
+    assert image.shape == (2, 16, 18, 12, 1)
+    assert masks.shape == (2, 16, 18, 12, 3)
     np.testing.assert_allclose(image.mean((1, 2, 3, 4)), 0, atol=1e-4)
     other, _ = fresh.training_batch(2, size=2, regions=REGIONS)
     assert (other != image).any()
@@ -34,6 +34,9 @@ def test_cord_canal_and_lesion_nest_and_csf_is_bright():
     assert (cord <= canal).all()
     assert (lesion <= cord).all()
     assert cord.any((1, 2, 3)).all()
+    # 40 mm of cord in 48 mm or less, some 75 mm2 thick (De Leener et al. 2018): the sides are right
+    area = cord.sum((1, 2)) * 2.5 * 2.5
+    assert 30 < np.median(area[area > 0]) < 130
     for own, c, k in zip(image[..., 0], cord, canal, strict=True):
         assert np.percentile(own[k & ~c], 90) > np.median(own[c])
 
@@ -44,7 +47,7 @@ def test_cord_canal_and_lesion_nest_and_csf_is_bright():
         ({"contrast": "T9"}, "expected one of T2w"),
         ({"shape": (4, 64, 64)}, "at least 8 voxels"),
         ({"pool": 0}, "one body"),
-        ({"spacing_mm": 9.0}, r"\.2 to 5 mm"),
+        ({"spacing_mm": (1.0, 1.0, 9.0)}, r"\.2 to 5 mm"),
         ({"healthy": 2.0}, "shares from 0 to 1"),
         ({"narrow": -1.0}, "narrow -1.0"),
         ({"shift_mm": -1.0}, "a shift of -1.0 mm"),
