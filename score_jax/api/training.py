@@ -262,10 +262,11 @@ def _phantom(
         )
     common = {
         "contrast": config.data.simulated_contrast,
+        "strength": config.data.simulated_strength,
         # a window of a whole scan sees the cord anywhere, and a small scan does not fill a window
         "shift_mm": min(shape[:2]) * (spacing[0] or 0.6) / 3,
         "narrow": 0.3,
-    }
+    } | ({} if config.data.simulated_artefacts else {"artefacts": 0.0})
     size = config.sampling.batch
 
     def axial(seed: int) -> mixing.Draw:

@@ -31,6 +31,10 @@ class DataConfig:
       simulated: share of the batches made by the phantom instead of cut from the dataset (axial
         slices or volumes, one channel; regions by the phantom's names).
       simulated_contrast: "T2w", "T2starw", "random" or "mixed".
+      simulated_strength: how much contrast, deformation, shading and noise vary: 1 as in
+        `score_jax.phantom`, 0 fixes the contrast.
+      simulated_artefacts: whether the phantom adds metal, ghosts and, on axial slices, lesions
+        to some of the patches.
     """
 
     regions: tuple[str, ...] = ()
@@ -45,6 +49,8 @@ class DataConfig:
     validation_images: int = 0
     simulated: float = 0.0
     simulated_contrast: str = "mixed"
+    simulated_strength: float = 1.0
+    simulated_artefacts: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_fraction < 1:
