@@ -48,7 +48,7 @@ def command(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="As for predict; by default the first of `models list`."),
+        typer.Option("--model", help="As for predict, which also chooses one."),
     ] = None,
     soft: Annotated[bool, typer.Option("--soft", help="Also write probabilities.")] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Average over flips.")] = False,
@@ -102,12 +102,11 @@ def command(
     # the device belongs to the workers, if there are any: this process only reads the model
     where = _device.use("cpu" if cluster else device)
     compiled = _device.keep_compiled()
-    from score_jax import pretrained
     from score_jax.cohort.options import Options
     from score_jax.cohort.work import load
 
     options = Options(
-        models=tuple(model or [pretrained.default()]),
+        models=tuple(model or [_suitable(scans)]),
         soft=soft,
         tta=tta,
         postprocess=not no_postprocessing,
@@ -168,6 +167,28 @@ def _margin() -> float:
     from score_jax.inference.cropping import MARGIN_MM
 
     return MARGIN_MM
+
+
+def _suitable(scans: "list[Scan]") -> str:
+    """The one shipped model that suits all of the scans.
+
+    Raises:
+      ConfigError: they need several.
+    """
+    from score_jax import api
+    from score_jax.errors import ConfigError
+
+    choices = api.choose_models([scan.images[0] for scan in scans])
+    first, *others = choices
+    for other in others:
+        if other.model != first.model:
+            raise ConfigError(
+                f"{first.inputs[0]} suits the model {first.model}, {other.inputs[0]} suits "
+                f"{other.model}; expected scans for one model",
+                hint="name one with --model, or run one contrast at a time: --contrast T2w",
+            )
+    _console.say(f"Model: {first.model}, {first.why}")
+    return first.model
 
 
 def _planned(

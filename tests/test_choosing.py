@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from score_jax import api, pretrained
+from score_jax.cli.run import _suitable
+from score_jax.cohort.scans import find_scans
 from tests.commands import refused
 
 REGISTRY = {
@@ -82,3 +84,13 @@ def test_two_models_never_write_one_file(tmp_path, run):
     plain = scan(tmp_path / "y" / "scan.nii.gz", (1.0, 1.0, 1.0))
     result = run("predict", thick, plain, "--out", tmp_path / "out")
     refused(result, "both would be written as scan_dseg.nii.gz", "different folders")
+
+
+def test_run_takes_one_model_for_a_whole_dataset_or_says_why_not(tmp_path, run):
+    for subject in ("sub-1", "sub-2"):
+        image = tmp_path / "b" / subject / "anat" / f"{subject}_T2starw.nii.gz"
+        scan(image, (1.0, 1.0, 1.0))
+    assert _suitable(find_scans(tmp_path / "b")) == "gm"
+    other = scan(image.with_name("sub-2_T2w.nii.gz"), (1.0, 1.0, 1.0))
+    result = run("run", tmp_path / "b", tmp_path / "out", "participant")
+    refused(result, "suits the model gm", f"{other} suits cord", "--contrast T2w")
