@@ -32,6 +32,7 @@ from score_jax.phantom.sequences import Contrast, measure
 
 _TISSUES = HEALTHY + LESIONS + AROUND
 STEPPED = 3.0  # nnU-Net's bound of anisotropy
+_SLICED = 2 / 3  # share of scans made of slices
 _PAD = 12  # voxels by which a body's maps exceed a patch along each axis
 
 
@@ -57,7 +58,7 @@ class Volumes:
       strength: 1 draws contrasts as `Patches` does; 0 fixes them.
       healthy: share of bodies without injury.
       shift_mm: the cord lies up to so far from the middle, either way, to the sides and front.
-      thickness_mm: half of all scans are made of slices so thick along one axis.
+      thickness_mm: two of three scans are made of slices so thick, sagittal or axial.
       narrow: share of patches of which only a box was scanned, as in `randomise.Patches`.
       pool: bodies kept.
       renew: steps after which one of them is exchanged.
@@ -212,15 +213,15 @@ def _thick(
     shape: tuple[int, int, int], spacing: tuple[float, float, float],
     thickness_mm: tuple[float, float], key: PRNGKeyArray,
 ) -> list[Float[Array, "n n"]]:  # fmt: skip
-    """Matrices along the three axes: along one of them, in half of all scans, a slice profile.
+    """Matrices along the axes: sagittal or axial slices in two scans of three, else thin ones.
 
     Slices `STEPPED` times as thick as the smallest side of a voxel, and more, stand as steps, each repeated over its thickness, as
     `planning.preprocess` (nnU-Net's order 0 along the thick axis) hands them to a network.
     """
     u = jax.random.uniform(key, (4,))
     thin, wide = thickness_mm
-    width = jnp.where(u[0] < 0.5, thin + (wide - thin) * u[1], 0.0)
-    thick_axis = jnp.int32(3 * u[2])
+    width = jnp.where(u[0] < _SLICED, thin + (wide - thin) * u[1], 0.0)
+    thick_axis = jnp.where(u[2] < 0.5, 0, 2)  # nobody scans a cord in coronal slices
     out = []
     for axis, (n, step) in enumerate(zip(shape, spacing, strict=True)):
         own = jnp.maximum(jnp.where(thick_axis == axis, width, 0.0), 0.5 * step)
