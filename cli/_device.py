@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,8 @@ def keep_compiled() -> Path | None:
     """
     import jax
 
+    # a program that cannot be kept (XLA runs out of room for some) or read is compiled next time
+    warnings.filterwarnings("ignore", "Error (writing|reading) persistent compilation cache")
     chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
     if chosen is not None:
         return Path(chosen)

@@ -182,7 +182,8 @@ def _draw_body(
 @partial(jax.jit, static_argnums=(2, 3, 4, 5, 6, 7))
 def _view(
     body: _Body, key: PRNGKeyArray, shape: tuple[int, int, int],
-    spacing: tuple[float, float, float], mode: str, strength: float, artefacts: float, thickness_mm: tuple[float, float],
+    spacing: tuple[float, float, float], mode: str, strength: float, artefacts: float,
+    thickness_mm: tuple[float, float],
 ) -> tuple[Float[Array, "x y z"], Float[Array, "k x y z"]]:  # fmt: skip
     """One patch: place, contrast, thick slices, metal, shading and noise."""
     keys = jax.random.split(key, 6)
@@ -215,8 +216,9 @@ def _thick(
 ) -> list[Float[Array, "n n"]]:  # fmt: skip
     """Matrices along the axes: sagittal or axial slices in two scans of three, else thin ones.
 
-    Slices `STEPPED` times as thick as the smallest side of a voxel, and more, stand as steps, each repeated over its thickness, as
-    `planning.preprocess` (nnU-Net's order 0 along the thick axis) hands them to a network.
+    Slices `STEPPED` times as thick as the smallest side of a voxel, and more, stand as steps, each
+    repeated over its thickness, as `planning.preprocess` (nnU-Net's order 0 along the thick axis)
+    hands them to a network.
     """
     u = jax.random.uniform(key, (4,))
     thin, wide = thickness_mm
