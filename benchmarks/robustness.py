@@ -4,9 +4,10 @@
 
 Mutated headers and gzip streams are read in this process (10,000 of them by default); the rest are
 `score-jax predict` processes with the shipped model on a small scan: odd paths, folders that may
-not be written, a full disk, two runs into one folder, Ctrl-C at random moments, links in a circle,
-a file larger than memory. Exits with 1 if anything but a result or one line of error came of it.
-Linux only; as root the folder that may not be written is left out, and said so.
+not be written, a full disk, two runs into one folder, Ctrl-C at random moments and while the
+network is compiled, links in a circle, a file larger than memory. Exits with 1 if anything but a
+result or one line of error came of it. Linux only; as root the folder that may not be written is
+left out, and said so.
 """
 
 import argparse
@@ -191,8 +192,17 @@ def leftovers(folder: Path) -> list[str]:
     return odd
 
 
-def run(arguments: list[object], *, stop_after: float | None = None, limit: int | None = None):
-    """`score-jax predict`; status (None: it hung), output, seconds."""
+def run(
+    arguments: list[object],
+    *,
+    stop_after: float | None = None,
+    line: str = "",
+    limit: int | None = None,
+):
+    """`score-jax predict`; status (None: it hung), output, seconds.
+
+    It is stopped `stop_after` seconds after it began, or after it wrote a line that begins so.
+    """
 
     def limited() -> None:
         if limit is not None:
@@ -204,7 +214,12 @@ def run(arguments: list[object], *, stop_after: float | None = None, limit: int 
         [*PREDICT, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, preexec_fn=limited,
     )  # fmt: skip
+    seen = ""
     try:
+        while line and process.stdout is not None:
+            seen += (text := process.stdout.readline())
+            if not text or text.startswith(line):
+                break
         if stop_after is not None:
             try:
                 process.wait(stop_after)
@@ -215,7 +230,7 @@ def run(arguments: list[object], *, stop_after: float | None = None, limit: int 
         process.kill()
         process.communicate()
         return None, "", time.perf_counter() - started
-    return process.returncode, text, time.perf_counter() - started
+    return process.returncode, seen + text, time.perf_counter() - started
 
 
 def judged(name: str, expected: set[int], result, out: Path | None = None) -> dict[str, object]:
@@ -284,6 +299,13 @@ def processes(folder: Path, stops: int, seed: int) -> list[dict[str, object]]:
         # before Python has begun it dies of the signal itself; at the end it may be done
         row = judged(f"Ctrl-C after {moment:.2f} s", {0, 130, -signal.SIGINT}, result, out)
         rows.append(row)
+    for number in range(stops):
+        out = folder / f"aimed-{number}"
+        moment = rng.uniform(0.0, 0.4 * whole[2])  # of compiling and the first tiles
+        result = run([plain, "--out", out], stop_after=moment, line="Model ")
+        rows.append(
+            judged(f"Ctrl-C {moment:.2f} s after the model was read", {0, 130}, result, out)
+        )
     return rows
 
 

@@ -1,6 +1,8 @@
 """The entry point: turns errors into one line and an exit status."""
 
 import _thread
+import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -15,17 +17,21 @@ def run(app: Callable[[], object]) -> None:
 
     A `ScoreError` is printed as one line on standard error: what was found, what was expected,
     and the remedy. A full disk and a missing permission are the user's to mend, so they count
-    as such. Anything else is a bug and keeps its traceback.
+    as such. Anything else is a bug and keeps its traceback. Ctrl-C is 130.
     """
     from score_jax.errors import ScoreError
 
     before, sys.unraisablehook = sys.unraisablehook, _insist
+    atexit.register(_leave)  # before the libraries register theirs: first come, last called
+    interrupted = False
     try:
-        app()
+        _with_interrupts(app)
+    except KeyboardInterrupt:
+        interrupted = True
+        print("score-jax: interrupted; nothing half-written was kept", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
     except ScoreError as error:
         _fail(error.message, error.hint)
-    except KeyboardInterrupt:
-        _interrupted()
     except BrokenPipeError:
         # `score-jax ... | head`: the reader went away; keep Python from complaining at shutdown
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -35,21 +41,41 @@ def run(app: Callable[[], object]) -> None:
         if error.errno not in _USER_ERRNO:
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}", hint)
-    except Exception as error:
-        if isinstance(error.__context__ or error.__cause__, KeyboardInterrupt):
-            _interrupted()  # a compiled library that was being loaded made its own error of it
+    except Exception:
         traceback.print_exc()
         print(  # noqa: T201
             "score-jax: this is a fault of ours; please report the lines above", file=sys.stderr
         )
         sys.exit(1)
     finally:
+        if not interrupted:
+            atexit.unregister(_leave)
         sys.unraisablehook = before
 
 
-def _interrupted() -> NoReturn:
-    print("score-jax: interrupted; nothing half-written was kept", file=sys.stderr)  # noqa: T201
-    sys.exit(130)
+def _with_interrupts(app: Callable[[], object]) -> None:
+    """Run `app`; what Typer or a compiled library made of a Ctrl-C is a KeyboardInterrupt again."""
+    try:
+        app()
+    except BaseException as error:
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, KeyboardInterrupt):
+                raise link from None
+            link = link.__cause__ or link.__context__
+        raise
+
+
+def _leave() -> NoReturn:
+    """End the process after a Ctrl-C, once threads were waited for and all else was cleaned up.
+
+    The interpreter is not taken apart: where compiled code was interrupted, its destructors end in
+    a segmentation fault (docs/robustness.md).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or its reader went away
+            stream.flush()
+    os._exit(130)
 
 
 def _insist(unraisable: Any) -> None:
