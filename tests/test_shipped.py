@@ -8,7 +8,9 @@ import pytest
 
 from score_jax import api, pretrained
 from score_jax.config import load_config
+from score_jax.imaging import Volume
 from score_jax.metrics import dice
+from score_jax.phantom import amira_cohort
 
 # Dice on the public scans of one subject, a little below the card's figures
 REAL = {
@@ -47,6 +49,22 @@ def test_real_scans(name, fixtures):
         for region, (truth, least) in truths.items():
             wanted = np.asarray(nib.load(fixtures / "realmri" / truth).dataobj) > 0.5
             assert float(dice(found.masks[region], wanted)) > least, (image, region)
+
+
+@pytest.mark.slow
+def test_amira_of_somebody_it_has_not_seen():
+    (patient,) = amira_cohort(seed=810, subjects=1, scans=1, raters=0, groups=("MS",))
+    (scan,) = patient.scans
+    found = api.load_model("score-amira").predict(Volume(scan.image, scan.affine))
+    for region, least in {"cord": 0.97, "wm": 0.93, "gm": 0.88, "lesion": 0.69}.items():
+        assert float(dice(found.masks[region], scan.truth[region])) > least, region
+
+
+def test_eight_channels_are_an_amira_scan(tmp_path):
+    header = nib.Nifti1Image(np.zeros((4, 5, 6, 8), np.float32), np.diag([0.3, 0.3, 8, 1]))
+    nib.save(header, tmp_path / "scan.nii.gz")
+    (choice,) = api.choose_models([tmp_path / "scan.nii.gz"])
+    assert choice.model == "score-amira"
 
 
 def test_the_first_is_the_default():
