@@ -14,6 +14,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,23 +192,86 @@ def restore_params(folder: Path, spec: ModelSpec, *, members: int = 0) -> dict[A
         ) from None
 
 
-def adopt(params: Mapping[Any, Any], other: Mapping[Any, Any]) -> tuple[Any, list[str]]:
-    """`params` with every weight that `other` has under the same name and of the same shape.
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Weights to start from, and how much of them is another model's.
 
-    Returns:
-      The weights, and the names of those that found no counterpart and stay as they were.
+    Args:
+      params: the weights.
+      fresh: names of the tensors that took nothing and stay as they were drawn.
+      kept: regions whose outputs were taken over.
+      new: regions whose outputs were not.
     """
-    source, left = _named_leaves(other), []
+
+    params: Any
+    fresh: tuple[str, ...]
+    kept: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+def adopt(
+    params: Mapping[Any, Any], spec: ModelSpec, other: Mapping[Any, Any], other_spec: ModelSpec
+) -> Adopted:
+    """`params` with what `other` knows: weights by name and shape, outputs by the region's name.
+
+    The outputs of a region that both models have are copied wherever they stand; those of another
+    region stay fresh. Softmax classes take the background's too. A softmax output says
+    nothing to a sigmoid (its level is arbitrary), so between the two all outputs stay fresh.
+
+    Args:
+      params: fresh weights of `spec`.
+      spec: the model to be trained.
+      other: weights of `other_spec`.
+      other_spec: the model to start from.
+    """
+    source, outputs, fresh = _named_leaves(other), _output_weights(spec), []
+    rows = _common_outputs(spec, other_spec)
 
     def choose(path: Any, leaf: Any) -> Any:
         name = _name(path)
-        found = source.get(name)
-        if found is None or tuple(found.shape) != tuple(leaf.shape):
-            left.append(name)
+        found, shape = source.get(name), tuple(leaf.shape)
+        if name in outputs and rows and found is not None and found.shape[:-1] == shape[:-1]:
+            here, there = (np.asarray(places) for places in zip(*rows, strict=True))
+            return leaf.at[..., here].set(jax.numpy.asarray(found, leaf.dtype)[..., there])
+        if name in outputs or found is None or tuple(found.shape) != shape:
+            fresh.append(name)
             return leaf
         return jax.numpy.asarray(found, leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(choose, params), left
+    adopted = jax.tree_util.tree_map_with_path(choose, params)
+    known = {region.name for region in other_spec.regions}
+    if not rows or outputs.intersection(fresh):
+        known = set()
+    names = [region.name for region in spec.regions]
+    kept = tuple(name for name in names if name in known)
+    return Adopted(adopted, tuple(fresh), kept, tuple(n for n in names if n not in known))
+
+
+def _common_outputs(spec: ModelSpec, other: ModelSpec) -> list[tuple[int, int]]:
+    """Places of the regions that both models have, in the one and in the other."""
+    if spec.exclusive != other.exclusive:
+        return []
+    first = int(spec.exclusive)  # the background is class 0 of both
+    places = {region.name: number for number, region in enumerate(other.regions, first)}
+    common = [
+        (number, places[region.name])
+        for number, region in enumerate(spec.regions, first)
+        if region.name in places
+    ]
+    return [(0, 0), *common] if common and first else common
+
+
+def _output_weights(spec: ModelSpec) -> set[str]:
+    """Names of the weights whose last axis is the model's outputs: one more output changes them."""
+
+    def shapes(outputs: int) -> dict[str, tuple[int, ...]]:
+        network = nnx.eval_shape(
+            lambda: models.build(spec.kind, spec.in_channels, outputs, spec.options)
+        )
+        return {n: tuple(v.shape) for n, v in _named_leaves(models.parameters(network)).items()}
+
+    one, more = shapes(spec.out_channels), shapes(spec.out_channels + 1)
+    return {name for name, shape in one.items() if more[name] != shape}
 
 
 def on_one_device(leaf: Any) -> jax.ShapeDtypeStruct:

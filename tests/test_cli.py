@@ -232,6 +232,7 @@ def test_fine_tuning_starts_from_a_model(run, trained, dataset, tmp_path):
     status, out, err = run(*words, "--out", tmp_path / "same", "--json")
     assert status == 0, err
     assert "started from" in err
+    assert "regions taken over: cord, lesion" in err
     assert "fresh" not in err
     # a learning rate of 0 leaves the weights: the same scores as the model it started from
     assert json.loads(out)["validation_dice"] == pytest.approx(dict(trained[0].dice), abs=1e-6)

@@ -74,7 +74,8 @@ def train(
       config: what to train and how; None for the defaults, or with `resume` the run's own.
       out: the run folder: checkpoints/, config.toml, split.json, run.json, metrics.jsonl,
         progress.png, validation/, summary.json.
-      init: a model to start from (fine-tuning): weights that fit by name and shape are taken.
+      init: a model to start from (fine-tuning): weights that fit by name and shape are taken,
+        outputs by the region's name.
         `planning.recipe.like` gives a configuration of its network.
       network: what `init` names, where it is loaded already.
       resume: go on from the newest checkpoint of `out`, with its own configuration and split.
@@ -133,7 +134,7 @@ def train(
         _task(config, spec, plan, splits, ready),
         run,
         resume=resume,
-        init=None if network is None else network.members[0],
+        init=None if network is None else (network.spec, network.members[0]),
         tensorboard=tensorboard,
         on_event=on_event,
     )

@@ -68,7 +68,7 @@ def train(
     run: Path,
     *,
     resume: bool = False,
-    init: Mapping[Any, Any] | None = None,
+    init: tuple[ModelSpec, Mapping[Any, Any]] | None = None,
     tensorboard: bool = False,
     on_event: events.OnEvent = lambda event: None,
 ) -> events.Stopped:
@@ -80,8 +80,8 @@ def train(
       task: what to train.
       run: the run folder; gets checkpoints/, metrics.jsonl and progress.png.
       resume: continue from the newest checkpoint, or from the start if there is none yet.
-      init: weights to start from (fine-tuning): what fits by name and shape is taken, the rest
-        is named in a note. A checkpoint has its own.
+      init: a model to start from (fine-tuning), see `checkpointing.adopt`; what was taken is told
+        in a note. A checkpoint has its own weights.
       tensorboard: also write TensorBoard files.
       on_event: told what happens.
 
@@ -287,7 +287,9 @@ class _Network:
     optimizer: Any
 
 
-def _build(task: Task, init: Mapping[Any, Any] | None, tell: events.OnEvent) -> _Network:
+def _build(
+    task: Task, init: tuple[ModelSpec, Mapping[Any, Any]] | None, tell: events.OnEvent
+) -> _Network:
     """Network, fresh weights of all members and optimiser, built in one compiled program."""
     config = task.config
 
@@ -303,9 +305,10 @@ def _build(task: Task, init: Mapping[Any, Any] | None, tell: events.OnEvent) -> 
     draw = jax.jit(lambda seed: models.parameters(model(seed)))
     trees = [draw(np.uint32(seed)) for seed in task.seeds]
     if init is not None:
-        adopted = [checkpointing.adopt(tree, init) for tree in trees]
-        trees, left = [tree for tree, _ in adopted], adopted[0][1]
-        tell(events.Note(_taken(len(jax.tree.leaves(trees[0])), left)))
+        other, weights = init
+        adopted = [checkpointing.adopt(tree, task.spec, weights, other) for tree in trees]
+        trees = [member.params for member in adopted]
+        tell(events.Note(_taken(len(jax.tree.leaves(trees[0])), adopted[0])))
     frozen = None
     if isinstance(abstract, models.UNet3D) and abstract.deep_supervision:
         frozen = lowest_head(trees[0])
@@ -316,9 +319,15 @@ def _build(task: Task, init: Mapping[Any, Any] | None, tell: events.OnEvent) -> 
     return _Network(models.functional(abstract), state, chain)
 
 
-def _taken(count: int, left: Sequence[str]) -> str:
-    text = f"started from {count - len(left)} of {count} tensors of the given model"
-    return f"{text}; fresh: {', '.join(left)}" if left else text
+def _taken(count: int, adopted: checkpointing.Adopted) -> str:
+    text = f"started from {count - len(adopted.fresh)} of {count} tensors of the given model"
+    for what, names in (
+        ("regions taken over", adopted.kept),
+        ("new regions", adopted.new),
+        ("fresh", adopted.fresh),
+    ):
+        text += f"; {what}: {', '.join(names)}" if names else ""
+    return text
 
 
 def lowest_head(params: Any) -> Any:
