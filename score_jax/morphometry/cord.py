@@ -12,7 +12,7 @@ from jaxtyping import Float64, Real, Shaped
 
 from score_jax._types import Affine
 from score_jax.errors import GeometryError
-from score_jax.morphometry.centerline import Method, Tilt, level, slice_centres, tilt
+from score_jax.morphometry.centerline import Method, Tilt, level, tilt
 from score_jax.morphometry.orientation import Anatomy, anatomy
 from score_jax.morphometry.section import sections
 from score_jax.morphometry.shape import METRICS, shape_of
@@ -100,7 +100,7 @@ def cord_shape(
     warnings = [remark] if remark else []
     guide = values if centerline is None else probabilities(where.turn(centerline), "centerline")[0]
     tilted = _tilt(guide, where, method, smoothing, angle_correction, warnings)
-    by_slice = _measure(values.astype(np.float64), where, tilted, stretch)
+    by_slice = _measure(values, where, tilted, stretch)
     if not values.any():
         warnings.append("mask is empty")
     vertebral = None if levels is None else level_of_slices(where.turn(levels))
@@ -134,7 +134,7 @@ def _tilt(
     angle_correction: bool,
     warnings: list[str],
 ) -> Tilt:
-    z, _, _ = slice_centres(guide)
+    z = np.flatnonzero(guide.any(axis=(0, 1)))
     if not angle_correction or z.size == 0:
         return level(where.shape[2])
     if z.size == 1:
@@ -144,16 +144,19 @@ def _tilt(
 
 
 def _measure(
-    mask: Float64[np.ndarray, "x y z"], where: Anatomy, tilted: Tilt, stretch: bool
+    mask: Shaped[np.ndarray, "x y z"], where: Anatomy, tilted: Tilt, stretch: bool
 ) -> dict[str, Float64[np.ndarray, " z"]]:
     measures = {name: np.full(where.shape[2], np.nan) for name in (*METRICS, "length")}
-    lengths = where.spacing[2] / (np.cos(tilted.angle_ap) * np.cos(tilted.angle_rl))
+    ap, rl = tilted.angle_ap, tilted.angle_rl
+    by_slice = {
+        "angle_AP": np.degrees(ap),
+        "angle_RL": np.degrees(rl),
+        "length": where.spacing[2] / (np.cos(ap) * np.cos(rl)),
+    }
     for z, section in sections(mask, where.spacing, tilted, stretch=stretch):
-        for name, value in shape_of(section).items():
+        known = {name: float(values[z]) for name, values in by_slice.items()}
+        for name, value in (shape_of(section) | known).items():
             measures[name][z] = value
-        measures["angle_AP"][z] = np.degrees(tilted.angle_ap[z])
-        measures["angle_RL"][z] = np.degrees(tilted.angle_rl[z])
-        measures["length"][z] = lengths[z]
     return measures
 
 
@@ -202,6 +205,9 @@ def _row(
     row[PMJ] = float("nan")
     for name in METRICS:
         values = by_slice[name][chosen]
+        if len(chosen) == 1:
+            row |= {f"MEAN({name})": float(values[0]), f"STD({name})": float(values[0] * 0)}
+            continue
         values = values[~np.isnan(values)]
         row[f"MEAN({name})"] = float(values.mean()) if values.size else float("nan")
         row[f"STD({name})"] = float(values.std()) if values.size else float("nan")

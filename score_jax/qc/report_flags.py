@@ -99,7 +99,7 @@ def find_flags(
 
 
 def _broken(cord: Bool[np.ndarray, "i j k"], where: Anatomy, limits: Limits) -> list[Flag]:
-    turned = np.ascontiguousarray(where.turn(cord))
+    turned = where.turn(cord)
     filled = np.asarray(turned.any(axis=(0, 1)))
     first, last = np.flatnonzero(filled)[[0, -1]]
     gap = int((~filled[first : last + 1]).sum())

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from scipy import ndimage
 
 from score_jax.imaging import Volume, atomic, reorientation
+from score_jax.morphometry.centerline import slice_centres
 from score_jax.qc.pictures import COLOURS
 
 TILE = 120  # pixels of an axial tile's side
@@ -106,18 +107,17 @@ def _turned(
 ) -> tuple[Float[np.ndarray, "x y z"], dict[str, Bool[np.ndarray, "x y z"]]]:
     """Image and masks with axes from right to left, back to front and feet to head."""
     turn = reorientation(volume.stored_affine, "LAS")
-    image = volume.reoriented("LAS").channels_last[..., 0].astype(np.float32)
-    return image, {n: np.ascontiguousarray(turn.apply(m)).astype(bool) for n, m in masks.items()}
+    image = volume.reoriented("LAS").channels_last[..., 0].astype(np.float32, copy=False)
+    return image, {n: turn.apply(m).astype(bool, copy=False) for n, m in masks.items()}
 
 
 def _centres(mask: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "z 2"]:
     """The middle of the mask in every slice; between and beyond its slices, interpolated."""
-    filled = np.flatnonzero(mask.any(axis=(0, 1)))
+    filled, *known = slice_centres(mask)
     if not filled.size:
         return np.tile([(n - 1) / 2 for n in mask.shape[:2]], (mask.shape[2], 1))
-    known = np.array([[i.mean() for i in np.nonzero(mask[:, :, z])] for z in filled])
     every = np.arange(mask.shape[2])
-    return np.stack([np.interp(every, filled, known[:, axis]) for axis in (0, 1)], axis=-1)
+    return np.stack([np.interp(every, filled, places) for places in known], axis=-1)
 
 
 def _slices(mask: Bool[np.ndarray, "x y z"]) -> list[int]:

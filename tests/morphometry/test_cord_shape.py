@@ -7,10 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from score_jax.errors import GeometryError, ImageError
 from score_jax.morphometry import cord_shape
+from score_jax.morphometry.centerline import level
+from score_jax.morphometry.section import Section, sections
 from score_jax.morphometry.shape import hull_pixels, shape_of
 
 from .scans import affine, brick, read, tube
@@ -41,6 +44,12 @@ def table_of(folder, mask, options):
     files = {k: read(folder, v) for k, v in options.items() if k in ("levels", "centerline")}
     matrix = nib.load(folder / f"{mask}.nii.gz").affine
     return cord_shape(read(folder, mask), matrix, **(options | files))
+
+
+def whole(values):
+    """A section of which nothing is left out."""
+    rows, columns = (np.arange(n) for n in values.shape)
+    return Section(values.astype(float), rows, columns, values.shape)
 
 
 def assert_csv(table, path, rtol=1e-9):
@@ -114,7 +123,7 @@ def test_a_turned_ellipse_tells_its_angle():
         turn = math.radians(degrees)
         u = (x - 99.5) * math.cos(turn) + (y - 99.5) * math.sin(turn)
         v = -(x - 99.5) * math.sin(turn) + (y - 99.5) * math.cos(turn)
-        found = shape_of(((u / 70) ** 2 + (v / 45) ** 2 < 1).astype(float))
+        found = shape_of(whole((u / 70) ** 2 + (v / 45) ** 2 < 1))
         assert found["orientation"] == pytest.approx(degrees, abs=0.1)
         assert found["diameter_RL"] == pytest.approx(14, rel=2e-3)
         assert found["length_anterior"] == pytest.approx(found["length_posterior"], rel=2e-2)
@@ -122,14 +131,14 @@ def test_a_turned_ellipse_tells_its_angle():
 
 def test_a_disc_takes_scikit_images_angle():
     x, y = np.ogrid[:61, :61]
-    assert shape_of((np.hypot(x - 30, y - 30) < 20).astype(float))["orientation"] == -45
+    assert shape_of(whole(np.hypot(x - 30, y - 30) < 20))["orientation"] == -45
 
 
 def test_at_45_degrees_the_long_axis_counts_as_front_to_back():
     body = np.zeros((40, 40))
     for i in range(5, 35):
         body[i - 2 : i + 3, i - 2 : i + 3] = 1
-    found = shape_of(body)
+    found = shape_of(whole(body))
     assert found["orientation"] == 45
     assert found["diameter_AP_ellipse"] > 2 * found["diameter_RL"]
 
@@ -141,6 +150,41 @@ def test_the_field_of_view_does_not_matter():
     one, two = (cord_shape(m, affine()).column("MEAN(angle_AP)") for m in (mask, wide))
     np.testing.assert_allclose(two[40:100], one, atol=1e-5)
     assert np.isnan(two[:40]).all()
+
+
+def upright_diameter(values, angle):
+    """Front-to-back lengths of a section, turned by scipy as a whole."""
+    r0, c0 = (index.mean() for index in np.nonzero(values > 0.5))
+    rows, columns = np.indices(values.shape) - np.array([r0, c0])[:, None, None]
+    sine, cosine = math.sin(-angle), math.cos(-angle)
+    places = (r0 + columns * sine + rows * cosine, c0 + columns * cosine - rows * sine)
+    turned = ndimage.map_coordinates(values, places, order=1, mode="grid-constant")
+    middle, front = (round(index.mean()) for index in np.nonzero(turned > 0.5))
+    profile = turned[max(middle - 15, 0) : middle + 15].mean(axis=0) * 0.1
+    return profile[:front].sum(), profile[front:].sum()
+
+
+def test_pieces_far_apart_and_at_the_border_are_measured_as_if_nothing_were_left_out(rng):
+    mask = np.zeros((40, 33, 3))
+    for x, y, reach in ((2, 4, 3), (20, 17, 4), (38, 30, 3), (19, 31, 2)):
+        part = rng.random((2 * reach, 2 * reach))
+        x0, y0 = max(x - reach, 0), max(y - reach, 0)
+        view = mask[x0 : x + reach, y0 : y + reach, 1]
+        view[...] = np.maximum(view, part[: view.shape[0], : view.shape[1]] > 0.3)
+    mask *= rng.uniform(0.4, 1, mask.shape)
+    ((z, section),) = sections(mask, (0.5, 0.8, 3), level(3), stretch=False)
+    values = np.zeros(section.shape)
+    values[np.ix_(section.rows, section.columns)] = section.values
+    assert z == 1
+    assert section.values.size < 0.9 * values.size
+    found = shape_of(section)
+    angle = math.radians(found["orientation"])
+    back, front = upright_diameter(values, angle)
+    assert found["area"] == pytest.approx(values.sum() / 100, rel=1e-12)
+    assert found["length_posterior"] == pytest.approx(back, rel=1e-12)
+    assert found["length_anterior"] == pytest.approx(front, rel=1e-12)
+    assert found == pytest.approx(shape_of(whole(values)), rel=1e-12)
+    assert found["solidity"] == (values > 0.5).sum() / hull_pixels(values > 0.5)
 
 
 def test_the_hull_against_qhull(rng):
