@@ -18,6 +18,9 @@ def command(
         float | None,
         typer.Option(min=0, help="Begin nothing new after so many; gpu: 7, others: no limit."),
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="Only the cases whose name holds this text.", metavar="TEXT")
+    ] = "",
     peers: Annotated[
         bool,
         typer.Option("--peers", help="Beside nnU-Net's network in PyTorch (score-jax[peers])."),
@@ -53,7 +56,7 @@ def command(
     try:
         with _console.counting("benchmark") as count:
             result = benchmark.run(
-                suite, repeats=repeats, minutes=minutes, peer=peer, on_case=count
+                suite, repeats=repeats, minutes=minutes, only=only, peer=peer, on_case=count
             )
     finally:
         if peer is not None:

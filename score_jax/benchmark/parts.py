@@ -26,10 +26,12 @@ class Part:
     Args:
       name: as the tables show it.
       prepare: makes what is timed, a function of no arguments that runs once and waits.
+      beside: makes another form of it, timed by turns as the peer.
     """
 
     name: str
     prepare: Callable[[], Call]
+    beside: Callable[[], Call] | None = None
 
 
 def augmentation(batch: int, *patch: int) -> Part:

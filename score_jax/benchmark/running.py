@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from score_jax.benchmark.parts import Part
 from score_jax.benchmark.peer import Peer
 from score_jax.benchmark.suites import MINUTES, SUITES, Case
 from score_jax.benchmark.timing import measure, rates
@@ -22,6 +23,7 @@ def run(
     *,
     repeats: int = 7,
     minutes: float | None = None,
+    only: str = "",
     peer: Peer | None = None,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def run(
       suite: a name of `SUITES`.
       repeats: timed calls of each case.
       minutes: after which no further case is begun; by default the suite's own (`MINUTES`).
+      only: a text that the names of the cases hold; empty for all of them.
       peer: compared with where it has a network of the kind.
       on_case: told cases done and cases in all.
 
@@ -44,9 +47,9 @@ def run(
     )
     rows, left_out = [], []
     most = MINUTES.get(suite, math.inf) if minutes is None else minutes
-    cases = SUITES[suite]
+    cases = [case for case in SUITES[suite] if only in _name(case)]
     for number, case in enumerate(cases):
-        name = case.title if isinstance(case, Case) else case.name
+        name = _name(case)
         spent = (time.perf_counter() - start) / 60
         if isinstance(case, Case) and case.devices > jax.device_count():
             left_out.append({"name": name, "why": f"{jax.device_count()} device"})
@@ -68,6 +71,10 @@ def run(
         "rows": rows,
         "left_out": left_out,
     }
+
+
+def _name(case: Case | Part) -> str:
+    return case.title if isinstance(case, Case) else case.name
 
 
 def machine() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from score_jax import models
 from score_jax.benchmark.parts import PARTS, Part
+from score_jax.benchmark.places import stages
 from score_jax.benchmark.work import multiply_adds
 
 Program = tuple[Callable[..., Any], tuple[Any, ...]]  # a function to compile, and its arguments
@@ -176,6 +177,7 @@ def scaled(case: Case, **fields: Sequence[Any]) -> list[Case]:
 _SMALL = mdgru(1, 24, 20, channels=2, hidden=(4,), linear=(), kernel=3)
 _UNET = unet(1, 32, 96, 96, features=(32, 64, 128, 256))
 _PRESET = unet(1, 48, 48, 48, features=(8, 16, 32, 64))
+_STAGES = stages((64, 320, 320), (58, 256, 256), (48, 48, 48))
 _BIG = unet(2, 64, 160, 160, features=(32, 64, 128, 256, 320))
 
 SUITES: Mapping[str, Sequence[Case | Part]] = {
@@ -186,6 +188,7 @@ SUITES: Mapping[str, Sequence[Case | Part]] = {
     ),
     "cpu": (  # what compiles quickly first
         *PARTS["cpu"],
+        *_STAGES,
         *both(_PRESET, _UNET),
         *both(mdgru(1, 192, 192), mdgru(4, 96, 96), mdgru(1, 16, 16, 16, channels=1)),
         *scaled(mdgru(1, 96, 96), batch=(2, 4, 8), channels=(1, 16), space=((48, 48), (144, 144))),
@@ -201,6 +204,7 @@ SUITES: Mapping[str, Sequence[Case | Part]] = {
             for case in both(_BIG, mdgru(12, 192, 192))
         ),
         *PARTS["gpu"],
+        *_STAGES,
         *both(mdgru(1, 64, 64, 64, channels=1)),
         *scaled(replace(_BIG, precision="bfloat16"), batch=(1, 4, 8)),
         *scaled(replace(mdgru(12, 192, 192), precision="bfloat16"), batch=(1, 48), members=(3, 9)),

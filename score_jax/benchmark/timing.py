@@ -43,7 +43,8 @@ def measure(
       case: what to time.
       repeats: timed calls, after one that warms up.
       rates: of this machine.
-      peer: nnU-Net's network in PyTorch; its calls and ours take turns.
+      peer: nnU-Net's network in PyTorch; its calls and ours take turns, as those of a part that
+        has another form (`Part.beside`).
 
     Returns:
       ``name``, ``ours_s`` (median), ``least_s``, ``first_s`` (compilation and the first call),
@@ -61,15 +62,14 @@ def measure(
         name = case.title
     call()
     first = time.perf_counter() - start
-    theirs: list[tuple[float, float]] = []
-    if peer is not None and isinstance(case, Case):
-        peer.prepare(case)
+    other = _other(case, peer)
     call()
-    ours = []
+    ours: list[tuple[float, float]] = []
+    theirs: list[tuple[float, float]] = []
     for _ in range(repeats):
         ours.append(_seconds(call))
-        if peer is not None and isinstance(case, Case):
-            theirs.append(peer.seconds())
+        if other is not None:
+            theirs.append(other())
     ours_s, ours_cpu_s = map(statistics.median, zip(*ours, strict=True))
     peer_s, peer_cpu_s = (
         map(statistics.median, zip(*theirs, strict=True)) if theirs else (None,) * 2
@@ -91,6 +91,20 @@ def measure(
         row["multiply_adds_per_second"] = row["multiply_adds"] / row["ours_s"]
         row["roofline_share"] = row["floor_s"] / row["ours_s"]
     return row
+
+
+def _other(case: Case | Part, peer: Peer | None) -> Callable[[], tuple[float, float]] | None:
+    """The seconds of a call of the peer, or of a part's other form; None without either."""
+    if isinstance(case, Case):
+        if peer is None:
+            return None
+        peer.prepare(case)
+        return peer.seconds
+    if case.beside is None:
+        return None
+    call = case.beside()
+    call()
+    return lambda: _seconds(call)
 
 
 def _compiled(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
