@@ -137,8 +137,8 @@ def shares_of_classes(logits: Float[Array, "x y z k"]) -> tuple[Array, Array]:
 def label(mask: Bool[Array, "x y z"]) -> Int32[Array, "x y z"]:
     """A number for each component of 26 neighbours: one more than its last voxel's; 0 outside.
 
-    Every voxel takes the largest number around it, then the number of the voxel that this number
-    names, until nothing changes: the way to the last voxel is halved, not walked.
+    Every voxel hands the largest number around it to the voxel that its own number names, and
+    takes the number that is there, until nothing changes (label equivalence).
     """
     own = jnp.where(mask, jnp.arange(1, mask.size + 1, dtype=jnp.int32).reshape(mask.shape), 0)
 
@@ -150,8 +150,10 @@ def label(mask: Bool[Array, "x y z"]) -> Int32[Array, "x y z"]:
             zero = jnp.zeros((), now.dtype)
             now = jax.lax.reduce_window(now, zero, jax.lax.max, window, (1, 1, 1), "SAME")
         now = jnp.where(mask, now, 0)
+        flat = now.reshape(-1).at[before.reshape(-1) - 1].max(now.reshape(-1))
         for _ in range(2):
-            now = jnp.where(mask, now.reshape(-1)[now - 1], 0)
+            flat = jnp.where(mask.reshape(-1), flat[flat - 1], 0)
+        now = flat.reshape(mask.shape)
         return now, (now != before).any()
 
     return jax.lax.while_loop(lambda state: state[1], once, (own, jnp.any(mask)))[0]
