@@ -74,7 +74,7 @@ def measure(
     peer_s, peer_cpu_s = (
         map(statistics.median, zip(*theirs, strict=True)) if theirs else (None,) * 2
     )
-    row = {
+    row: dict[str, Any] = {
         "name": name,
         "ours_s": ours_s,
         "peer_s": peer_s,
