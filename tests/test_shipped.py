@@ -15,8 +15,14 @@ from score_jax.phantom import amira_cohort
 # Dice on the public scans of one subject, a little below the card's figures
 REAL = {
     "gm": {
-        "t2s/t2s.nii.gz": {"cord": ("t2s/t2s_seg.nii.gz", 0.94)},
-        "t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.94)},
+        "t2s/t2s.nii.gz": {
+            "cord": ("t2s/t2s_seg.nii.gz", 0.94),
+            "gm": ("t2s/t2s_gmseg_manual.nii.gz", 0.80),
+        },
+        "mt/mt1.nii.gz": {
+            "cord": ("mt/mt1_seg.nii.gz", 0.925),
+            "gm": ("mt/mt1_gmseg_goldstandard.nii.gz", 0.76),
+        },
     },
     "sci-t2w": {"t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.96)}},
 }
