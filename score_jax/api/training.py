@@ -261,7 +261,7 @@ def _phantom(
             f"data.simulated: the phantom knows no region {', '.join(sorted(unknown))}; expected "
             f"some of {', '.join(PHANTOM_REGIONS)}"
         )
-    common = {
+    common: dict[str, Any] = {
         "contrast": config.data.simulated_contrast,
         "strength": config.data.simulated_strength,
         # a window of a whole scan sees the cord anywhere, and a small scan does not fill a window
