@@ -28,7 +28,9 @@ def zscore(
     shown = image[part]
     if mask is None:
         mean, std = _mean_std(image)
-        return (shown - image.dtype.type(mean)) / image.dtype.type(max(std, 1e-8))
+        out = np.asarray(shown - image.dtype.type(mean))
+        out /= image.dtype.type(max(std, 1e-8))  # in place: one image less in memory
+        return out
     out = np.zeros_like(shown)
     if mask.any():
         values = image[mask]

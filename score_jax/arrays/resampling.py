@@ -5,13 +5,15 @@ centres), edges are repeated.
 """
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer, Num
 from scipy import ndimage, sparse
 
 _BLOCK = 2**17  # numbers in double precision held at a time: they stay in the cache
+_SLAB = 2**18  # voxels of some planes of an image
 _NOTHING = 1e-9  # weights below it
 ANISOTROPY = 3.0  # ratio of spacings above which the coarse axis is resampled on its own
 
@@ -67,9 +69,55 @@ def resample(
     dtype = image.dtype if image.dtype.kind == "f" else np.dtype(np.float32)
     if shape == image.shape:
         return image.astype(dtype)
+    image = image.astype(dtype, copy=False)  # no name for the one before: its memory is free
     axes = [axis for axis in range(3) if axis != separate]
-    out = _along(image, shape, axes, order, dtype)
-    return out if separate is None else _along(out, shape, [separate], order_separate, dtype)
+    alone = [] if separate is None else [separate]
+    for together, degree in ((axes, order), (alone, order_separate)):
+        changed = [axis for axis in together if shape[axis] != image.shape[axis]]
+        bounds: list[np.ndarray] = []
+        if changed and degree > 1:
+            # nnU-Net's range is that of what it resamples at once: the volume, or each plane
+            kept = tuple(together) if alone else None
+            bounds = [f(image, axis=kept, keepdims=True) for f in (np.min, np.max)]
+        # axes that shrink come first: fewer voxels are left for the others
+        for axis in sorted(changed, key=_growth(image.shape, shape)):
+            image = _along(image, axis, shape[axis], degree)
+        if bounds:
+            np.clip(image, *bounds, out=image)
+    return image
+
+
+def slabs(
+    image: Float[np.ndarray, "x y z k"], shape: Sequence[int], *, separate: int | None = None
+) -> Iterator[tuple[tuple[slice, ...], Float[np.ndarray, "x2 y2 z2 k"]]]:
+    """Channels resampled linearly as by `resample`, some planes at a time, equal to the last bit.
+
+    Args:
+      image: channels last.
+      shape: voxels wanted.
+      separate: as in `resample`.
+
+    Yields:
+      Where in `shape` the planes lie, and their values.
+    """
+    axes = [axis for axis in range(3) if axis != separate]
+    first = min(axes, key=_growth(image.shape, shape))  # what `resample` begins with
+    step = max(1, _SLAB * shape[first] // math.prod(shape))
+    for start in range(0, shape[first], step):
+        rows = slice(start, min(start + step, shape[first]))
+        wanted = [rows if axis == first else slice(0, n) for axis, n in enumerate(shape)]
+        size = [side.stop - side.start for side in wanted]
+        parts = [
+            resample(
+                _along(channel, first, shape[first], 1, rows), size, order=1, separate=separate
+            )
+            for channel in np.moveaxis(image, -1, 0)
+        ]
+        yield tuple(wanted), np.stack(parts, axis=-1)
+
+
+def _growth(old: Sequence[int], new: Sequence[int]) -> Callable[[int], float]:
+    return lambda axis: new[axis] / old[axis]
 
 
 def zoom(
@@ -97,30 +145,19 @@ def zoom(
 
 
 def _along(
-    image: Num[np.ndarray, "x y z"],
-    shape: tuple[int, ...],
-    axes: Sequence[int],
-    order: int,
-    dtype: np.dtype,
+    image: Float[np.ndarray, "x y z"], axis: int, new: int, order: int, rows: slice = slice(None)
 ) -> Float[np.ndarray, "x2 y2 z2"]:
-    """`image` resampled along `axes`, within its own range."""
-    out = image.astype(dtype, copy=False)
-    # axes that shrink come first: fewer voxels are left for the others
-    for axis in sorted(axes, key=lambda axis: shape[axis] / image.shape[axis]):
-        old, new = out.shape[axis], shape[axis]
-        if old == new:
-            continue
-        if order == 0:
-            out = np.take(out, nearest(old, new), axis=axis)
-        else:
-            matrix = spline_matrix(old, new, order)
-            out = np.moveaxis(_product(matrix, np.moveaxis(out, axis, 0), dtype), 0, axis)
-    if order > 1 and out is not image:
-        # nnU-Net's range is that of what it resamples at once: the volume, or each plane
-        kept = tuple(axes) if len(axes) < 3 else None
-        low, high = (f(image, axis=kept, keepdims=True) for f in (np.min, np.max))
-        np.clip(out, low, high, out=out)
-    return out
+    """`image` with `new` samples along one axis, or those `rows` of them."""
+    planes = np.moveaxis(image, axis, 0)
+    if len(planes) == new:
+        planes = planes[rows]
+    elif order == 0:
+        planes = planes[nearest(len(planes), new)[rows]]
+    else:
+        matrix = spline_matrix(len(planes), new, order)[rows]
+        read = slice(matrix.indices.min(), matrix.indices.max() + 1)
+        planes = _product(matrix[:, read], planes[read], image.dtype)
+    return np.moveaxis(planes, 0, axis)
 
 
 def _product(

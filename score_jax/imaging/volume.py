@@ -260,8 +260,9 @@ def _cast(array: np.ndarray, dtype: DTypeLike | None, path: Path) -> np.ndarray:
     if dtype.newbyteorder("<").str[1:] not in nifti.REAL_DTYPES:
         raise ImageError(f"{path}: got the type {dtype}; expected integers or floats")
     with np.errstate(invalid="ignore", over="ignore"):
-        cast = array.astype(dtype)
-    if dtype.kind in "iu" and not np.array_equal(cast, array):
+        cast = array.astype(dtype, order="F")  # as a file holds it: not copied again on the way
+    fits = np.can_cast(array.dtype, dtype)
+    if dtype.kind in "iu" and not fits and not np.array_equal(cast, array):
         raise ImageError(
             f"{path}: got values from {array.min():g} to {array.max():g}; expected integers that "
             f"{dtype} holds",

@@ -1,5 +1,6 @@
 """A trained model, ready to be used: one network or an ensemble of the same kind."""
 
+import functools
 import os
 import threading
 import time
@@ -203,12 +204,15 @@ class Predictor:
                 clock.skip()
                 logits = self.network_logits(prepared, tta=tta, progress=progress)
                 clock.lap("network")
+            prepared = prepared.way_back()
             exported = self.export(prepared, logits, soft=soft)
-            return exported, np.logical_or.reduce(list(exported[0].values()))
+            del logits
+            return exported, functools.reduce(np.logical_or, exported[0].values())
 
         (masks, probabilities), crop = cropping.within(crop, volume, run)
         wanted = self.spec.regions
         stored = np.stack([volume.to_stored(masks[r.name]) for r in wanted], axis=-1)
+        del masks
         if probabilities is not None:
             probabilities = {name: volume.to_stored(p) for name, p in probabilities.items()}
         found = Segmentation.of(
@@ -331,24 +335,24 @@ class Predictor:
     ) -> "_Exported":
         """Masks (and probabilities) of each region on the image's grid, canonical orientation.
 
-        Beyond the crop there are none of the regions.
+        Beyond the crop there are none of the regions. Only some planes of the logits are held at
+        a time on the image's grid.
         """
-        spec = self.spec
-        inner = np.stack(
-            [prepared.resample_back(channel) for channel in np.moveaxis(logits, -1, 0)], axis=-1
+        wanted, exclusive = self.spec.regions, self.spec.exclusive
+        masks = {region.name: np.empty(prepared.crop_shape, bool) for region in wanted}
+        shares = {name: np.empty(prepared.crop_shape, np.float32) for name in masks if soft}
+        for box, inner in prepared.slabs_back(logits):
+            found = regions.masks_from_logits(inner, wanted, exclusive=exclusive)
+            for number, mask in enumerate(masks.values()):
+                mask[box] = found[..., number]
+            if soft:
+                likely = regions.probabilities(inner, wanted, exclusive=exclusive)
+                for number, share in enumerate(shares.values()):
+                    share[box] = likely[..., number]
+        return (
+            {name: prepared.uncrop(mask, outside=False) for name, mask in masks.items()},
+            {name: prepared.uncrop(s, outside=0.0) for name, s in shares.items()} if soft else None,
         )
-        masks = regions.masks_from_logits(inner, spec.regions, exclusive=spec.exclusive)
-        found = {
-            region.name: prepared.uncrop(masks[..., number], outside=False)
-            for number, region in enumerate(spec.regions)
-        }
-        if not soft:
-            return found, None
-        shares = regions.probabilities(inner, spec.regions, exclusive=spec.exclusive)
-        return found, {
-            region.name: prepared.uncrop(shares[..., number], outside=0.0)
-            for number, region in enumerate(spec.regions)
-        }
 
     def _check_channels(self, volume: Volume) -> None:
         wanted = len(self.spec.channel_names)

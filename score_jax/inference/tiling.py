@@ -46,7 +46,6 @@ def sliding_window(
     )
     window = grid.gaussian_window(tile)
     sums = np.zeros((*space, outputs), np.float32)
-    weights = np.zeros(space, np.float32)
     for first in range(0, len(starts), batch):
         chosen = starts[first : first + batch]
         boxes = [
@@ -58,11 +57,25 @@ def sliding_window(
         logits = mirrored(network, tiles, mirror_axes)
         for number, box in enumerate(boxes):
             sums[box] += logits[number] * window[..., None]
-            weights[box] += window
         if progress is not None:
             progress(min(first + batch, len(starts)), len(starts))
-    sums /= weights[..., None]
+    _divide(sums, starts, window)
     return np.ascontiguousarray(sums[where])
+
+
+def _divide(
+    sums: Float32[np.ndarray, "*space k"],
+    starts: Sequence[tuple[int, ...]],
+    window: Float32[np.ndarray, "*tile"],
+) -> None:
+    """`sums` by the weights of all tiles, in place and plane by plane: no image of weights."""
+    for number, plane in enumerate(sums):
+        weights = np.zeros(plane.shape[:-1], np.float32)
+        for first, *others in starts:
+            if first <= number < first + len(window):
+                box = tuple(slice(s, s + t) for s, t in zip(others, window.shape[1:], strict=True))
+                weights[box] += window[number - first]
+        plane /= weights[..., None]
 
 
 def slice_by_slice(

@@ -4,8 +4,8 @@ The order is nnU-Net's: transpose, crop to non-zero, normalise, resample. Orient
 before it (`imaging.Volume.reoriented`), as it needs the affine.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Num, Shaped
@@ -80,13 +80,29 @@ class Prepared:
         inner = resampling.resample(channel, self.crop_shape, order=1, separate=axis)
         return inner.astype(np.float32, copy=False)
 
+    def slabs_back(
+        self, outputs: Float32[np.ndarray, "x2 y2 z2 k"]
+    ) -> Iterator[tuple[Box, Float32[np.ndarray, "x4 y4 z4 k"]]]:
+        """`resample_back` of all channels, some planes at a time: where in the crop, and values."""
+        axis = resampling.coarse_axis(self.spacing, self.full_spacing)
+        return resampling.slabs(outputs, self.crop_shape, separate=axis)
+
     def uncrop(
         self, inner: Shaped[np.ndarray, "x3 y3 z3"], *, outside: float
     ) -> Shaped[np.ndarray, "x y z"]:
-        """Values of the crop in the whole image and its axis order, `outside` beyond the crop."""
-        full = np.full(self.full_shape, outside, inner.dtype)
-        full[self.box] = inner
+        """Values of the crop in the whole image and its axis order, `outside` beyond the crop.
+
+        A view of `inner` if nothing was cropped.
+        """
+        full = inner
+        if inner.shape != self.full_shape:
+            full = np.full(self.full_shape, outside, inner.dtype)
+            full[self.box] = inner
         return full.transpose(np.argsort(self.transpose))
+
+    def way_back(self) -> "Prepared":
+        """This without its image, which only the network needs."""
+        return replace(self, image=np.zeros((0, 0, 0, 0), np.float32))
 
 
 def prepare(
@@ -136,14 +152,19 @@ def prepare(
     cut = tuple(p.stop - p.start for p in part)
     shape = resampling.resampled_shape(cut, here, target)
     axis = resampling.coarse_axis(here, target)
-    channels = []
+    out = np.empty((*shape, len(schemes)), np.float32)
     for number, scheme in enumerate(schemes):
-        channel = normalize(inner[..., number], scheme, spec, number, inner_mask, part)
-        channels.append(
-            resampling.resample(channel.astype(np.float32), shape, order=spec.order, separate=axis)
+        # the normalised channel gets no name: `resample` can free it after its first axis
+        out[..., number] = resampling.resample(
+            normalize(inner[..., number], scheme, spec, number, inner_mask, part).astype(
+                np.float32, copy=False
+            ),
+            shape,
+            order=spec.order,
+            separate=axis,
         )
     return Prepared(
-        image=np.stack(channels, axis=-1),
+        image=out,
         spacing=target,
         full_shape=turned.shape[:3],
         box=wanted_box,

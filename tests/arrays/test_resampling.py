@@ -1,4 +1,5 @@
 import json
+from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
@@ -65,6 +66,27 @@ def test_products_of_matrices_are_scipys_zoom(order, old, new, apart):
     got = resampling.resample(image, new, order=order, separate=apart)
     np.testing.assert_allclose(got, want, atol=2e-6)
     np.testing.assert_array_equal(image, kept)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    old=st.tuples(*[st.integers(1, 12)] * 3),
+    new=st.tuples(*[st.integers(1, 12)] * 3),
+    apart=st.sampled_from([None, 0, 1, 2]),
+    voxels=st.sampled_from([1, 40, 5000]),
+)
+def test_slabs_are_the_whole_to_the_last_bit(old, new, apart, voxels):
+    image = np.random.default_rng(2).normal(size=(*old, 2)).astype(np.float32)
+    got, seen = np.zeros((*new, 2), np.float32), np.zeros(new, int)
+    with mock.patch.object(resampling, "_SLAB", voxels):
+        for box, part in resampling.slabs(image, new, separate=apart):
+            got[box] = part
+            seen[box] += 1
+            assert part[..., 0].size <= voxels or 1 in part.shape
+    channels = np.moveaxis(image, -1, 0)
+    whole = [resampling.resample(c, new, order=1, separate=apart) for c in channels]
+    np.testing.assert_array_equal(got, np.stack(whole, axis=-1))
+    assert (seen == 1).all()
 
 
 def test_nearest_by_hand():
