@@ -1,6 +1,6 @@
 """What the shipped models owe to what: contrast, artefacts, dimensions, network. Some 30 minutes.
 
-    python benchmarks/ablation.py --json F [--real FOLDER] [--only NAME ...]
+    python benchmarks/ablation.py --json F [--real FOLDER]
 
 Every network starts from nothing, with one seed, and learns the cord (and grey matter, where it
 sees slices) from the phantom; one thing differs from the first row at a time. Each is judged on
@@ -82,8 +82,7 @@ ROWS = (
     ("without artefacts", "unet", (*UNET, "data.simulated_artefacts=false"), 240, ""),
     ("MDGRU, as many steps", "mdgru", MDGRU, 240, ""),
     ("2-D U-Net, time of the MDGRU", "unet", UNET, None, "MDGRU, as many steps"),
-    ("3-D U-Net, time of the first", "unet", VOLUMES, None,
-     "2-D U-Net, mixed contrasts, artefacts"),
+    ("3-D U-Net, time of the MDGRU", "unet", VOLUMES, None, "MDGRU, as many steps"),
 )  # fmt: skip
 SHORT = 8  # steps of the trial that tells how long one takes
 AXIAL = {
@@ -141,15 +140,12 @@ def cases(cohorts, real):
     """(cohort, image, truths by region)"""
     for name, root in cohorts.items():
         for image in sorted(root.glob("sub-*/ses-*/anat/*.nii.gz")):
-            stem, suffix = image.name.removesuffix(".nii.gz").rsplit("_", 1)
-            folder = root / "derivatives" / "truth" / image.parent.relative_to(root)
+            scan = image.name.removesuffix(".nii.gz").rsplit("_", 1)[0]
+            at = root / "derivatives" / "truth" / image.parent.relative_to(root)
             yield (
                 name,
                 image,
-                {
-                    region: folder / f"{stem}_label-{region}_desc-{suffix}_mask.nii.gz"
-                    for region in ("cord", "gm")
-                },
+                {region: at / f"{scan}_label-{region}_mask.nii.gz" for region in ("cord", "gm")},
             )
     for image, truths in REAL.items() if real else ():
         yield (
@@ -177,19 +173,22 @@ def judge(run, cohorts, real):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, help="a folder of sct_testing_data")
-    parser.add_argument("--json", type=Path, help="also write all results here")
-    parser.add_argument("--only", nargs="*", default=[], help="rows, by a part of their names")
+    parser.add_argument(
+        "--json", type=Path, help="results; rows in it are not run again"
+    )
     wanted = parser.parse_args()
-    rows, seconds = [], {}
+    kept = wanted.json is not None and wanted.json.is_file()
+    rows = json.loads(wanted.json.read_text())["runs"] if kept else []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         cohorts = {name: simulate(how, folder / name[:3]) for name, how in COHORTS.items()}
         data = simulate({**AXIAL, "--contrast": "T2starw", "--seed": 557}, folder / "data")
         for name, model, settings, steps, like in ROWS:
-            if wanted.only and not any(part in name for part in wanted.only):
+            seconds = {row["name"]: row["core_seconds"] for row in rows}
+            if name in seconds:
                 continue
             count = steps or steps_in(seconds[like], model, settings, data, folder)
-            run, seconds[name] = train(model, settings, count, data, folder / f"run {len(rows)}")
+            run, taken = train(model, settings, count, data, folder / f"run {len(rows)}")
             members = sj.load_model(run).members
             weights = sum(np.size(leaf) for leaf in jax.tree.leaves(members))
             rows.append(
@@ -197,7 +196,7 @@ def main():
                     "name": name,
                     "weights": weights,
                     "steps": count,
-                    "core_seconds": round(seconds[name]),
+                    "core_seconds": round(taken),
                     "dice": judge(run, cohorts, wanted.real),
                 }
             )

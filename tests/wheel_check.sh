@@ -13,7 +13,7 @@ scan=$(find data -name '*_T2w.nii.gz' | grep -v derivatives | head -n 1)
 "$BIN/score-jax" predict "$scan" --model run --out masks
 ls masks/*label-cord*mask.nii.gz
 "$BIN/score-jax" predict "$scan" --out shipped  # the model that ships
-ls shipped/*label-gm*mask.nii.gz
+ls shipped/*label-cord*mask.nii.gz
 "$BIN/score-jax" export gm --format web --out page  # needs neither Node nor the package onnx
 ls page/index.html page/models/gm-*.onnx page/ort/*.wasm
 echo "wheel: predicted with a trained and with the shipped model from a clean environment"
