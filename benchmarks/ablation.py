@@ -123,11 +123,14 @@ def train(model, settings, steps, data, out):
 
 
 def steps_in(seconds, model, settings, data, folder):
-    """How many steps fit, by two short trainings; what they have in common is no step's."""
+    """How many steps fit, by short trainings; what they have in common is no step's.
+
+    The first of them fills the caches of compiled programs and does not count.
+    """
     taken = [
         train(model, settings, steps, data, folder / f"trial {steps} {time.time_ns()}")[1]
-        for steps in (SHORT, 3 * SHORT)
-    ]
+        for steps in (SHORT, SHORT, 3 * SHORT)
+    ][1:]
     each = (taken[1] - taken[0]) / (2 * SHORT)
     return max(SHORT, round(SHORT + (seconds - taken[0]) / each))
 
