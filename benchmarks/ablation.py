@@ -176,9 +176,7 @@ def judge(run, cohorts, real):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, help="a folder of sct_testing_data")
-    parser.add_argument(
-        "--json", type=Path, help="results; rows in it are not run again"
-    )
+    parser.add_argument("--json", type=Path, help="results; rows in it are not run again")
     wanted = parser.parse_args()
     kept = wanted.json is not None and wanted.json.is_file()
     rows = json.loads(wanted.json.read_text())["runs"] if kept else []
