@@ -161,7 +161,7 @@ def test_the_command_refuses(run, tmp_path):
     text = tmp_path / "letter.nii"
     text.write_text("no image, but a few words that are longer than a header's start")
     refused(run("view", text, "--no-browser"), "letter.nii", "expected a NIfTI header")
-    refused(run("view", "--model", "nobody", "--no-browser"), "nobody", "shipped: gm")
+    refused(run("view", "--model", "nobody", "--no-browser"), "nobody", "shipped: cord, gm")
 
 
 def test_exporting_refuses(run, tmp_path):
