@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -87,9 +88,17 @@ def _insist(unraisable: Any) -> None:
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
-    again = threading.Timer(0.05, _interrupt)
-    again.daemon = True
-    again.start()
+    while True:
+        try:
+            _thread.start_new_thread(_interrupt_soon, ())
+        except KeyboardInterrupt:  # on a busy machine it comes before this is left
+            continue
+        return
+
+
+def _interrupt_soon() -> None:
+    time.sleep(0.05)
+    _interrupt()
 
 
 def _interrupt() -> None:
