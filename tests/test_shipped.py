@@ -27,9 +27,10 @@ REAL = {
             "cord": ("mt/mt1_seg.nii.gz", 0.925),
             "gm": ("mt/mt1_gmseg_goldstandard.nii.gz", 0.76),
         },
+        "t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.94)},
     },
     "gm-mdgru": {"t2s/t2s.nii.gz": {"cord": ("t2s/t2s_seg.nii.gz", 0.89)}},
-    "sci-t2w": {"t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.95)}},
+    "sci-t2w": {"t2/t2.nii.gz": {"cord": ("t2/t2_seg-manual.nii.gz", 0.96)}},
 }
 
 
